@@ -1,0 +1,42 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench format golden clean
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# One install per change of pyproject.toml.
+$(STAMP): $(BIN)/python pyproject.toml
+	@echo "Installing into $(VENV) (torch, ray and mlflow: a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(PIP_FLAGS)
+	@touch $(STAMP)
+
+# Installs, runs the quickstart study in a home of its own, ends with the verdict and where to look.
+demo: $(STAMP)
+	@$(BIN)/warmup-bench run quickstart --home demo/home --out demo/quickstart
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+# Format, lint, types, import contracts and the fast tests: under a minute.
+check: $(STAMP)
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -m 'not slow' -q
+
+format: $(STAMP)
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	@$(BIN)/python -P tests/benchmarks/run.py
+
+# Rebuilds the golden curves; a change of theirs is explained in the changelog and raises SCIENCE_REVISION.
+golden: $(STAMP)
+	@WARMUP_BENCH_REBUILD_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+
+clean:
+	rm -rf $(VENV) demo

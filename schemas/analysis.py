@@ -1,0 +1,25 @@
+"""What a study compares, and what counts as the same."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Name, NonNegativeFloat, Spec
+
+Metric = Literal[
+    "validation_loss", "validation_accuracy", "train_eval_loss", "train_loss", "test_loss", "test_accuracy"
+]
+
+HIGHER_IS_BETTER: frozenset[str] = frozenset({"validation_accuracy", "test_accuracy"})
+
+
+class Analysis(Spec):
+    """`tuned` names what each schedule may choose for itself on `metric`; `equivalence_margin` is in the metric's unit."""
+
+    compare: Literal["schedule"] = "schedule"
+    baseline: Name | None = None
+    tuned: Annotated[tuple[str, ...], Field(strict=False)] = ("peak_lr",)
+    metric: Metric = "validation_loss"
+    target: float | None = None
+    equivalence_margin: NonNegativeFloat | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

@@ -1,0 +1,69 @@
+"""Peak learning rates: a list of values or a grid, and the numbers they stand for."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.base import PositiveFloat, PositiveInt, Spec
+
+
+class Grid(Spec):
+    """`count` points from `low` to `high`, both included, evenly spaced in value or in logarithm."""
+
+    low: PositiveFloat
+    high: PositiveFloat
+    count: PositiveInt
+    spacing: Literal["log", "linear"] = "log"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Grid":
+        if self.count == 1 and self.low != self.high:
+            raise ValueError("a grid of one point has low equal to high")
+        if self.count > 1 and self.low >= self.high:
+            raise ValueError("low below high")
+        return self
+
+    def points(self) -> tuple[float, ...]:
+        """The grid's values, rounded to 12 significant digits so that ids do not hang on a library's last bit."""
+        if self.count == 1:
+            return (round_significant(self.low),)
+        position = [index / (self.count - 1) for index in range(self.count)]
+        if self.spacing == "linear":
+            return tuple(round_significant(self.low + (self.high - self.low) * u) for u in position)
+        low, high = math.log(self.low), math.log(self.high)
+        return tuple(round_significant(math.exp(low + (high - low) * u)) for u in position)
+
+
+class PeakLRs(Spec):
+    """Exactly one of `values` and `grid`."""
+
+    values: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] | None = None
+    grid: Grid | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "PeakLRs":
+        if (self.values is None) == (self.grid is None):
+            raise ValueError("exactly one of values, grid")
+        if self.values is not None and len(set(self.values)) != len(self.values):
+            raise ValueError("values without duplicates")
+        return self
+
+    def count(self) -> int:
+        """How many rates, without making them."""
+        return len(self.values) if self.values is not None else self._grid().count
+
+    def points(self) -> tuple[float, ...]:
+        """The rates, in the order they were stated."""
+        if self.values is not None:
+            return tuple(round_significant(value) for value in self.values)
+        return self._grid().points()
+
+    def _grid(self) -> Grid:
+        assert self.grid is not None
+        return self.grid
+
+
+def round_significant(value: float, digits: int = 12) -> float:
+    """`value` to `digits` significant decimal digits."""
+    return float(f"{value:.{digits - 1}e}")

@@ -1,0 +1,120 @@
+"""What the contract names and this version does not build: refused by name, never silently ignored."""
+
+from typing import Any, get_args
+
+from schemas.analysis import Analysis
+from schemas.errors import Problem
+from schemas.optimizers import Optimizer
+from schemas.probes import Probe
+from schemas.problems import show
+from schemas.schedules import Decay, Warmup
+from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "task": ("language_model", "speech"),
+    "model": ("resnet", "vit", "gpt", "plugin"),
+    "dataset": ("cifar10", "fashion_mnist", "tinyshakespeare", "pydoc", "fsdd", "plugin"),
+    "loss": ("mse", "plugin"),
+    "function": ("two_layer_linear",),
+    "optimizer": (
+        "nesterov", "lion", "radam", "gi_adam", "adamw_w2", "lars", "lamb", "schedule_free_adamw", "plugin",
+    ),
+    "warmup": (
+        "polynomial", "sqrt", "cosine", "geometric", "exponential_concave", "piecewise_linear", "constant_low",
+        "untuned_linear", "untuned_exponential", "radam", "polyak", "riabinin", "plugin",
+    ),
+    "decay": ("exponential", "inverse_sqrt", "noam", "wsd", "one_cycle"),
+    "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
+}  # fmt: skip
+"""Family -> kinds that are named in the contract and not built."""
+
+_PLAIN: dict[str, dict[str, Any]] = {
+    "workload": {
+        "accumulation": 1,
+        "average.kind": "none",
+        "average.decay": 0.0,
+        "sampling": "reshuffle",
+        "budget.tokens": None,
+        "precision": ("float32", "float64"),
+        "model.dropout": 0.0,
+        "dataset.augmentation": "none",
+        "dataset.label_noise.kind": "none",
+        "dataset.label_noise.level": 0.0,
+        "dataset.label_noise.resample": "once",
+        "dataset.subset": None,
+        "loss.label_smoothing": 0.0,
+    },
+    "optimizer": {"decay_on": "all", "couple_to_lr": True},
+    "schedule": {"convention": "ours", "warmup.signal.source": ("batch_loss", "ema")},
+}
+"""Family -> reserved field -> the value, or values, that are built."""
+
+
+def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
+    """The problem with a kind that is named but not built; None for any other."""
+    if isinstance(kind, str) and kind in KINDS[family]:
+        return Problem(field, show(kind), f"{', '.join(_BUILT[family])} ({kind}: not yet)")
+    return None
+
+
+def _kinds(union: Any, tag: str = "kind") -> tuple[str, ...]:
+    members = get_args(get_args(union)[0]) if get_args(union) else (union,)
+    return tuple(get_args(member.model_fields[tag].annotation)[0] for member in members)
+
+
+_BUILT = {
+    "task": _kinds(Workload, "task"),
+    "model": _kinds(Model),
+    "dataset": _kinds(Dataset),
+    "loss": _kinds(Loss),
+    "function": _kinds(AnalyticFunction),
+    "optimizer": _kinds(Optimizer),
+    "warmup": _kinds(Warmup),
+    "decay": _kinds(Decay),
+    "probe": _kinds(Probe),
+}
+
+
+def value_problems(family: str, spec: Any, where: str) -> list[Problem]:
+    """The reserved fields of a validated component that say more than their plain default."""
+    problems = []
+    for path, built in _PLAIN[family].items():
+        value = _get(spec, path.split("."))
+        allowed = built if isinstance(built, tuple) else (built,)
+        if value is not _ABSENT and value not in allowed:
+            said = " or ".join("null" if item is None else str(item) for item in allowed)
+            problems.append(Problem(f"{where}.{path}", show(value), f"{said} (other values: not yet)"))
+    return problems
+
+
+def analysis_problems(analysis: Analysis) -> list[Problem]:
+    """Choices of the analysis that are not built."""
+    if set(analysis.tuned) <= {"peak_lr"}:
+        return []
+    return [Problem("analysis.tuned", show(list(analysis.tuned)), "[peak_lr] or [] (other values: not yet)")]
+
+
+def learning_rate_problem(raw: Any, where: str) -> Problem | None:
+    """`search` and `relative_to` are named in the contract and not built."""
+    if isinstance(raw, dict):
+        for name in ("search", "relative_to"):
+            if name in raw:
+                return Problem(f"{where}.{name}", show(raw[name]), "values or grid (search, relative_to: not yet)")
+    return None
+
+
+class _Absent:
+    pass
+
+
+_ABSENT = _Absent()
+
+
+def _get(spec: Any, path: list[str]) -> Any:
+    for part in path:
+        spec = getattr(spec, part, _ABSENT)
+        if spec is _ABSENT:
+            return _ABSENT
+    return spec
+
+

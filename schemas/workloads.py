@@ -1,0 +1,243 @@
+"""What is trained: model, data set, loss, batch, budget; or an analytic function with a known answer."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.base import (
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Spec,
+)
+
+Precision = Literal["float64", "float32", "bfloat16_autocast"]
+
+
+class MLP(Spec):
+    """Multi-layer perceptron. `standard`: N(0, 1/fan_in) weights; `mup`: maximal update parametrization."""
+
+    kind: Literal["mlp"]
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=64, strict=False)] = (128, 128)
+    activation: Literal["tanh", "relu", "gelu", "identity"] = "tanh"
+    parametrization: Literal["standard", "mup"] = "standard"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+Model = MLP
+
+
+class LabelNoise(Spec):
+    """Labels replaced by a uniform draw with probability `level`."""
+
+    kind: Literal["none", "uniform"] = "none"
+    level: Fraction = 0.0
+    resample: Literal["per_step", "once"] = "once"
+
+
+class Digits(Spec):
+    """8x8 digits (1,797 images, scikit-learn): 1,149 train, 288 validation, 360 test, split once by a fixed permutation."""
+
+    kind: Literal["digits"]
+    augmentation: Literal["none", "flip", "crop", "flip_crop"] = "none"
+    label_noise: LabelNoise = LabelNoise()
+    subset: PositiveInt | None = None
+
+
+Dataset = Digits
+
+
+class CrossEntropy(Spec):
+    """Mean negative log likelihood, in nats."""
+
+    kind: Literal["cross_entropy"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+Loss = CrossEntropy
+
+
+class Budget(Spec):
+    """How long a trial trains, warmup included. Exactly one unit."""
+
+    steps: PositiveInt | None = None
+    examples: PositiveInt | None = None
+    epochs: PositiveInt | None = None
+    tokens: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Budget":
+        if sum(value is not None for value in (self.steps, self.examples, self.epochs, self.tokens)) != 1:
+            raise ValueError("exactly one of steps, examples, tokens, epochs")
+        return self
+
+
+class Evaluation(Spec):
+    """Loss (and accuracy) on the fixed train-evaluation and validation sets every `every_steps` steps and at the end."""
+
+    every_steps: PositiveInt = 50
+
+
+class Average(Spec):
+    """Averaging of parameters for evaluation."""
+
+    kind: Literal["none", "ema"] = "none"
+    decay: Fraction = 0.0
+
+
+class Classification(Spec):
+    """A classifier on a data set of labelled examples."""
+
+    name: Name | None = None
+    task: Literal["classification"]
+    model: Model
+    dataset: Dataset
+    loss: Loss
+    batch_size: PositiveInt | Literal["full"] = 64
+    budget: Budget
+    evaluation: Evaluation = Evaluation()
+    precision: Precision = "float32"
+    gradient_clip_norm: PositiveFloat | None = None
+    accumulation: PositiveInt = 1
+    average: Average = Average()
+    sampling: Literal["reshuffle", "replacement"] = "reshuffle"
+    divergence_factor: Annotated[float, Field(gt=1)] = 1e6
+
+
+# --- analytic functions: the answer is known (design/theory.md, section 1.5) ---
+
+
+class Quadratic(Spec):
+    """1/2 sum_i eigenvalue_i w_i^2. With a negative eigenvalue there is no optimum and no gap."""
+
+    kind: Literal["quadratic"]
+    eigenvalues: Annotated[tuple[float, ...], Field(min_length=1, max_length=100_000, strict=False)]
+
+
+class Cosh(Spec):
+    """F1: (k0/k1) (cosh(sqrt(k1) w) - 1); ||Hessian|| = k0 + k1 gap, equality everywhere."""
+
+    kind: Literal["cosh"]
+    k0: PositiveFloat = 1.0
+    k1: PositiveFloat = 1.0
+
+
+class Power(Spec):
+    """F2: w^p, p even >= 4; rho = 1 - 2/p, K0 = 0, Krho = p (p - 1)."""
+
+    kind: Literal["power"]
+    p: Annotated[int, Field(ge=4, multiple_of=2)] = 4
+
+
+class Exponential(Spec):
+    """F3: exp(-w); rho = 1, K0 = 0, K1 = 1; the infimum 0 is not attained."""
+
+    kind: Literal["exponential"]
+
+
+class InversePower(Spec):
+    """F4: w^(-q), w > 0; rho = 1 + 2/q, K0 = 0, Krho = q (q + 1)."""
+
+    kind: Literal["inverse_power"]
+    q: PositiveFloat = 2.0
+
+
+class Logistic(Spec):
+    """F5: log(1 + exp(-w)): not a power law of its gap."""
+
+    kind: Literal["logistic"]
+
+
+class ScalarNet(Spec):
+    """F6, F7: 1/2 (prod_i w_i - 1)^2 over `depth` scalar factors."""
+
+    kind: Literal["scalar_net"]
+    depth: Annotated[int, Field(ge=2, le=64)] = 2
+
+
+class RiverValley(Spec):
+    """(k0/k1)(cosh(sqrt(k1) a) - 1) + 1/2 sum_i eigenvalue_i b_i^2: a steep wall and a flat river."""
+
+    kind: Literal["river_valley"]
+    k0: PositiveFloat = 1.0
+    k1: PositiveFloat = 1.0
+    eigenvalues: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=100_000, strict=False)]
+
+
+class QuadraticThenExponential(Spec):
+    """F8: w^2 for |w| <= 1, 2 exp(|w| - 1) - 1 outside."""
+
+    kind: Literal["quadratic_then_exponential"]
+
+
+class FlatThenExponential(Spec):
+    """F9: h1 w^2/2 + 1/2 for |w| <= 1/sqrt(h1), exp(sqrt(h1) |w| - 1) outside; the optimum is 1/2."""
+
+    kind: Literal["flat_then_exponential"]
+    h1: PositiveFloat = 1.0
+
+
+AnalyticFunction = Annotated[
+    Quadratic
+    | Cosh
+    | Power
+    | Exponential
+    | InversePower
+    | Logistic
+    | ScalarNet
+    | RiverValley
+    | QuadraticThenExponential
+    | FlatThenExponential,
+    Field(discriminator="kind"),
+]
+
+
+class BlockStart(Spec):
+    """Where each block of a river valley starts: the wall by its gap, each river coordinate by its value."""
+
+    wall_gap: PositiveFloat
+    river: float | tuple[float, ...] = 1.0
+
+
+class Start(Spec):
+    """Where an analytic trial starts. Exactly one form."""
+
+    gap: PositiveFloat | None = None
+    point: Annotated[tuple[float, ...], Field(min_length=1, strict=False)] | None = None
+    per_block: BlockStart | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Start":
+        if sum(value is not None for value in (self.gap, self.point, self.per_block)) != 1:
+            raise ValueError("exactly one of gap, point, per_block")
+        return self
+
+
+class Stop(Spec):
+    """When an analytic trial may stop before its budget: at the first row whose gap is at most `gap`."""
+
+    gap: PositiveFloat
+
+
+class AnalyticBudget(Spec):
+    """Steps at most."""
+
+    steps: PositiveInt
+
+
+class Analytic(Spec):
+    """Gradient descent on a function in closed form, one parameter vector of shape [P]."""
+
+    name: Name | None = None
+    task: Literal["analytic"]
+    function: AnalyticFunction
+    start: Start
+    stop: Stop | None = None
+    budget: AnalyticBudget
+    dtype: Literal["float64", "float32"] = "float64"
+    gradient_clip_norm: PositiveFloat | None = None
+
+
+Workload = Annotated[Classification | Analytic, Field(discriminator="task")]

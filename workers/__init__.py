@@ -1,0 +1,1 @@
+"""Does the work: schedules, planning, training, records, ledger, tracking, analysis, cluster."""

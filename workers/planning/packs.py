@@ -1,0 +1,107 @@
+"""trial -> pack, slot, size: which trials train as one, stacked along a leading axis."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from schemas.base import canonical_json, without_defaults
+from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.schedules import SmoothnessLawWarmup
+from schemas.trials import TrialSpec, total_steps
+from workers.planning.facts import model_kind, num_parameters
+
+CHUNK_STEPS = 100
+"""Steps per chunk where nothing is known of this device class: a chunk is at most about 2 s."""
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """One pack: the trials in its slots, by trial id."""
+
+    pack_id: str
+    group_key: str
+    size: int
+    chunk_steps: int
+    total_steps: int
+    trial_ids: tuple[str, ...]
+    """Slot i holds trial_ids[i]; the slots after them are padding."""
+
+
+def plan_packs(
+    trials: Sequence[TrialSpec],
+    datasets: Mapping[str, DatasetFacts],
+    *,
+    device_class: str,
+    pack_size: int | None = None,
+    steps_per_second: Mapping[str, float] | None = None,
+) -> list[PackPlan]:
+    """Packs in the order of their first trials. Pure: the same arguments give the same plan.
+
+    Args:
+        pack_size: overrides the table (1 trains every trial alone).
+        steps_per_second: group key -> pack steps per second seen before, for chunks of at most about 2 s.
+    """
+    groups: dict[str, list[TrialSpec]] = {}
+    for trial in trials:
+        groups.setdefault(group_key(trial), []).append(trial)
+    packs = []
+    for key, members in groups.items():
+        facts = dataset_facts(members[0].workload, datasets)
+        size = pack_size or table_pack_size(
+            device_class, model_kind(members[0].workload), num_parameters(members[0].workload, facts)
+        )
+        steps = total_steps(members[0].workload, facts)
+        chunk = _chunk_steps(steps, (steps_per_second or {}).get(key))
+        for first in range(0, len(members), size):
+            ids = tuple(trial.trial_id for trial in members[first : first + size])
+            packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, steps, ids))
+    return packs
+
+
+def group_key(trial: TrialSpec) -> str:
+    """16 hex digits: trials with equal keys run the same sequence of operations, so they may share a pack."""
+    return _group_key(trial.workload, trial.optimizer, trial.schedule.warmup if _is_closed(trial) else None)
+
+
+def table_pack_size(device_class: str, kind: str, parameters: int) -> int:
+    """The stored pack size for a model of this kind and size on this device class (pack_sizes.json)."""
+    table = _table()
+    by_kind = table.get(device_class) or table["cpu" if device_class == "cpu" else "cuda"]
+    for row in by_kind[kind]:
+        if row["max_parameters"] is None or parameters <= row["max_parameters"]:
+            return int(row["pack_size"])
+    raise AssertionError(f"the table's last row for {kind} has no bound")
+
+
+@lru_cache(maxsize=4096)
+def _group_key(workload: object, optimizer: object, closed_warmup: object) -> str:
+    said = without_defaults(optimizer)  # type: ignore[arg-type]
+    for name in ("name", "peak_lrs", *optimizer.STACKED):  # type: ignore[attr-defined]
+        said.pop(name, None)
+    shared = without_defaults(workload)  # type: ignore[arg-type]
+    shared.pop("name", None)
+    closed = without_defaults(closed_warmup) if closed_warmup is not None else None  # type: ignore[arg-type]
+    body = canonical_json({"workload": shared, "optimizer": said, "closed_warmup": closed})
+    return hashlib.sha256(body).hexdigest()[:16]
+
+
+def _is_closed(trial: TrialSpec) -> bool:
+    return isinstance(trial.schedule.warmup, SmoothnessLawWarmup)
+
+
+def _pack_id(key: str, size: int, ids: tuple[str, ...]) -> str:
+    return hashlib.sha256(canonical_json([key, size, list(ids)])).hexdigest()[:20]
+
+
+def _chunk_steps(steps: int, steps_per_second: float | None) -> int:
+    chunk = CHUNK_STEPS if steps_per_second is None else max(1, int(2.0 * steps_per_second))
+    return min(chunk, steps)
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, dict[str, list[dict[str, int | None]]]]:
+    text = (resources.files("workers.planning") / "pack_sizes.json").read_text(encoding="utf-8")
+    return json.loads(text)["pack_sizes"]  # type: ignore[no-any-return]
