@@ -1,0 +1,66 @@
+"""The options that commands share, and how they print."""
+
+import json
+import math
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from workers.places import Places
+
+Home = Annotated[str | None, typer.Option("--home", help="Home folder (WARMUP_BENCH_HOME, ~/.warmup-bench).")]
+Records = Annotated[str | None, typer.Option("--records", help="Where record files go (default HOME/records).")]
+Data = Annotated[str | None, typer.Option("--data", help="The data directory (default HOME/data).")]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking-uri", help="MLflow store or server; `none` turns tracking off.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+StudyId = Annotated[str, typer.Argument(metavar="STUDY", help="A study's id, or the first digits of it.")]
+
+
+def places(
+    home: str | None, records: str | None = None, data: str | None = None, tracking_uri: str | None = None
+) -> Places:
+    """Resolve places and say on stderr where the command acts."""
+    resolved = Places.resolve(home=home, records=records, data=data, tracking_uri=tracking_uri)
+    say(f"warmup-bench: here, home {resolved.home}")
+    return resolved
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Strict JSON on stdout: numbers that are not finite are the strings NaN, Infinity, -Infinity."""
+    print(json.dumps(_strict(value), indent=2, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
+
+
+def human_bytes(count: float) -> str:
+    """`1.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit has no bound")
+
+
+def human_seconds(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `5 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

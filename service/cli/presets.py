@@ -1,0 +1,31 @@
+"""`warmup-bench presets [NAME]`: the studies that ship, or one of them as YAML."""
+
+from typing import Annotated
+
+import typer
+
+from schemas.errors import Problem, SpecError
+from schemas.presets import preset_names, preset_text
+from schemas.problems import did_you_mean, show
+from service.cli.options import Json, print_json
+
+
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset's YAML (save it, change it, run it).")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the studies that ship with the program, or print one."""
+    if name is not None:
+        if name not in preset_names():
+            known = list(preset_names())
+            raise SpecError([Problem("preset", show(name), f"one of {', '.join(known)}{did_you_mean(name, known)}")])
+        print(preset_text(name), end="")
+        return
+    from service.spec_files import parse_document
+
+    found = [(preset, parse_document(preset_text(preset)).get("description", "")) for preset in preset_names()]
+    if as_json:
+        print_json([{"name": preset, "description": description} for preset, description in found])
+        return
+    for preset, description in found:
+        print(f"{preset:20} {description}")

@@ -1,0 +1,32 @@
+"""`warmup-bench report STUDY`: write a study's result folder again, from the ledger and the records."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import Home, Json, Records, StudyId, places, print_json, say
+
+
+def report(
+    study: StudyId,
+    out: Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")] = None,
+    home: Home = None,
+    records: Records = None,
+    as_json: Json = False,
+) -> None:
+    """Write tables and report of a study, finished or not."""
+    where = places(home, records)
+    from workers.ledger.ledger import Ledger
+    from workers.results import default_folder_name, write_results
+
+    where.make_home()
+    with Ledger.open(where.home) as ledger:
+        row = ledger.study(study)
+        folder = out or Path.cwd() / default_folder_name(row.name, row.id)
+        say(f"writing {folder}")
+        written = write_results(ledger, row.id, where, folder)
+    if as_json:
+        print_json({"folder": str(folder), "verdict": written.verdict})
+        return
+    print(f"{written.verdict}\nreport {folder / 'report.html'}")

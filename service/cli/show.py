@@ -1,0 +1,25 @@
+"""`warmup-bench show STUDY`: where a study stands."""
+
+from service.cli.options import Home, Json, StudyId, TrackingUri, places, print_json
+
+
+def show(study: StudyId, home: Home = None, tracking_uri: TrackingUri = None, as_json: Json = False) -> None:
+    """Show a study's state, counts and verdict."""
+    where = places(home, tracking_uri=tracking_uri)
+    from service.cli.answer import read_answer
+    from workers.ledger.ledger import Ledger
+
+    where.make_home()
+    with Ledger.open(where.home) as ledger:
+        row = ledger.study(study)
+        answer = read_answer(ledger, row, where.study_folder(row.id), where)
+    if as_json:
+        print_json({**answer, "created_at": row.created_at.isoformat(), "spec": row.spec})
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in answer["counts"].items() if count)
+    print(f"{row.id}  {row.name}  {answer['state']}  {counts}")
+    if answer["reason"]:
+        print(f"reason     {answer['reason']}")
+    print(f"publishing {answer['publishing']}")
+    if answer["report"]:
+        print(f"report     {answer['report']}\n\n{answer['verdict']}", end="")

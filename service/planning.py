@@ -1,0 +1,99 @@
+"""What `plan` answers, in one object: for the command line and for the API alike."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.study import Study, parse_study
+from schemas.trials import total_steps
+from workers.cores import num_cores
+from workers.ledger.ledger import Ledger
+from workers.places import Places
+from workers.planning import Estimate, estimate, expand_trials, measurement_plans, plan_packs
+from workers.planning.packs import PackPlan
+from workers.studies import publish_data
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study with its cost on this device class."""
+
+    study: Study
+    estimate: Estimate
+    device_class: str
+    workers: int
+    warmup_steps: Mapping[str, str]
+    """Schedule -> its warmup in steps, per workload."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "name": self.study.name,
+            "spec_hash": self.study.spec_hash,
+            "device_class": self.device_class,
+            "workers": self.workers,
+            **asdict(self.estimate),
+            "warmup_steps": dict(self.warmup_steps),
+            "spec": dict(self.study.resolved),
+        }
+
+
+def plan_study(document: Any, places: Places, workers: int | None = None) -> PlannedStudy:
+    """Plan a document without running it. Writes nothing but the catalog.
+
+    Raises:
+        SpecError: the document is refused. DataMissing: a data set is not here.
+    """
+    study = parse_study(document)
+    places.make_home()
+    with Ledger.open(places.home) as ledger:
+        publish_data(ledger, places.data)
+        datasets = {row.kind: DatasetFacts.model_validate(row.facts) for row in ledger.datasets()}
+        trials = expand_trials(study, datasets)
+        device_class = device_class_here(study.fields.execution.device)
+        packs = plan_packs(trials, datasets, device_class=device_class)
+        plans = measurement_plans(trials, study.fields, datasets)
+        count = workers or num_cores()
+        cost = estimate(
+            trials,
+            packs,
+            plans,
+            study.fields,
+            datasets,
+            workers=count,
+            pack_seconds_per_step=_past(ledger, device_class, packs),
+        )
+    return PlannedStudy(study, cost, device_class, count, _warmup_steps(study, datasets))
+
+
+def device_class_here(asked: str) -> str:
+    """The device class that a study would get on this machine, told without torch."""
+    if asked == "cpu":
+        return "cpu"
+    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Model:"):
+                return line.removeprefix("Model:").strip()
+    return "cpu"
+
+
+def _past(ledger: Ledger, device_class: str, packs: list[PackPlan]) -> dict[str, list[float]]:
+    sizes = {pack.group_key: pack.size for pack in packs}
+    return {
+        key: [row.seconds / row.steps for row in ledger.timings(device_class, key) if row.size == size and row.steps]
+        for key, size in sizes.items()
+    }
+
+
+def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:
+    said = {}
+    for variant in study.variants("schedules"):
+        lengths = []
+        for workload in study.variants("workloads"):
+            steps = total_steps(workload.spec, dataset_facts(workload.spec, datasets))
+            length = variant.spec.warmup_steps(steps)
+            lengths.append("closed loop" if length is None else f"{length} of {steps} steps")
+        said[variant.name] = ", ".join(dict.fromkeys(lengths))
+    return said

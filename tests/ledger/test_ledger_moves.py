@@ -1,0 +1,166 @@
+"""Whatever is asked in whatever order: nothing leaves a final state, and what the ledger says stays consistent."""
+
+import contextlib
+import shutil
+import tempfile
+from itertools import pairwise
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from schemas.errors import StaleFence, WrongState
+from schemas.trials import Outcome, TrialState
+from tests.ledger.making import TTL_S, drive, new_study, new_trials, packs_of, receipt, segments
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import EventKind, PackState
+
+NUM_TRIALS = 4
+ANY_PACK = st.integers(0, 5)
+ANY_OUTCOME = st.sampled_from([*Outcome, None])
+
+
+class Moves(RuleBasedStateMachine):
+    """One study, its drivers (some replaced), and people who cancel and continue."""
+
+    def __init__(self):
+        super().__init__()
+        self.home = tempfile.mkdtemp()
+        self.ledger = Ledger.open(self.home)
+        self.study_id = new_study(self.ledger, NUM_TRIALS).id
+        self.fences = [drive(self.ledger, self.study_id, "0")]
+        self.finals = {}  # (trial id, attempt) -> its row when first seen final
+        self.receipts = []
+        self.replans = 0
+
+    def teardown(self):
+        self.ledger.close()
+        shutil.rmtree(self.home)
+
+    @property
+    def fence(self):
+        return self.fences[-1]
+
+    def pack(self, number, *states):
+        packs = self.ledger.packs(self.study_id, states or None)
+        return packs[number % len(packs)] if packs else None
+
+    @rule()
+    def another_driver_takes_over(self):
+        self.ledger.release_lease(self.study_id, "run", str(len(self.fences) - 1), self.fence)
+        lease = self.ledger.acquire_lease(self.study_id, "run", str(len(self.fences)), TTL_S)
+        if lease is None:  # a continue has fenced off the holder
+            lease = self.ledger.acquire_lease(
+                self.study_id, "run", self.ledger.lease(self.study_id, "run").owner, TTL_S
+            )
+        self.fences.append(lease.fence)
+
+    @rule()
+    def plan(self):
+        with contextlib.suppress(WrongState, StaleFence, ValueError):
+            packs = packs_of(self.study_id, new_trials(NUM_TRIALS))
+            self.ledger.write_plan(self.study_id, 0, packs, self.fence, "cpu")
+
+    @rule(number=ANY_PACK, progress=st.booleans())
+    def start(self, number, progress):
+        if pack := self.pack(number):
+            with contextlib.suppress(WrongState, StaleFence):
+                (running,) = self.ledger.start_packs(self.study_id, [pack.pack_id], self.fence)
+                if progress:
+                    self.ledger.record_progress(
+                        self.study_id, pack.pack_id, running.attempt, self.fence, segments("a"), {}, 5
+                    )
+
+    @rule(number=ANY_PACK, outcome=ANY_OUTCOME)
+    def finish(self, number, outcome):
+        if pack := self.pack(number):
+            self.receipts.append(receipt(pack, outcome))
+            with contextlib.suppress(StaleFence):
+                self.ledger.commit_receipts(self.study_id, self.fence, self.receipts[-1:])
+
+    @precondition(lambda self: self.receipts)
+    @rule(number=ANY_PACK)
+    def commit_again(self, number):
+        with contextlib.suppress(StaleFence, ValueError):
+            self.ledger.commit_receipts(self.study_id, self.fence, [self.receipts[number % len(self.receipts)]])
+
+    @rule()
+    def requeue(self):
+        with contextlib.suppress(StaleFence):
+            self.ledger.requeue_packs(self.study_id, None, self.fence, "died")
+
+    @rule(number=ANY_PACK)
+    def fail(self, number):
+        if pack := self.pack(number):
+            with contextlib.suppress(WrongState, StaleFence):
+                self.ledger.fail_pack(self.study_id, pack.pack_id, self.fence, "bug")
+
+    @rule(number=ANY_PACK)
+    def replan(self, number):
+        if pack := self.pack(number, PackState.QUEUED, PackState.RUNNING):
+            self.replans += 1
+            members = [trial for trial in new_trials(NUM_TRIALS) if trial.trial_id in dict(pack.members)]
+            with contextlib.suppress(StaleFence):
+                solo = packs_of(self.study_id, members, size=1, tag=f"r{self.replans}-")
+                self.ledger.replan(self.study_id, pack.pack_id, solo, self.fence)
+
+    @rule(state=st.sampled_from(list(TrialState)))
+    def set_state(self, state):
+        with contextlib.suppress(WrongState, StaleFence):
+            self.ledger.set_study_state(self.study_id, state, fence=self.fence)
+
+    @rule()
+    def ask_to_cancel(self):
+        self.ledger.request_cancel(self.study_id)
+
+    @rule()
+    def continue_(self):
+        before = self.ledger.study(self.study_id)
+        after = self.ledger.continue_study(self.study_id)
+        assert after.state == TrialState.QUEUED or after == before
+
+    @invariant()
+    def no_attempt_leaves_its_final_state(self):
+        for trial in new_trials(NUM_TRIALS):
+            for row in self.ledger.trial_attempts(self.study_id, trial.trial_id):
+                if row.state.is_final:
+                    first = self.finals.setdefault((row.trial_id, row.attempt), row)
+                    assert (row.state, row.outcome, row.summary) == (first.state, first.outcome, first.summary)
+
+    @invariant()
+    def each_trial_counts_once_by_its_newest_attempt(self):
+        counted = self.ledger.counts(self.study_id)
+        assert sum(counted[state] for state in TrialState) == NUM_TRIALS
+        for trial in new_trials(NUM_TRIALS):
+            attempts = self.ledger.trial_attempts(self.study_id, trial.trial_id)
+            assert [row.attempt for row in attempts] == list(range(1, len(attempts) + 1))
+            assert [row.is_newest for row in attempts] == [False] * (len(attempts) - 1) + [True]
+            assert all(row.state in (TrialState.CANCELLED, TrialState.ERRORED) for row in attempts[:-1])
+
+    @invariant()
+    def a_final_study_has_only_final_trials(self):
+        if self.ledger.study(self.study_id).state.is_final:
+            assert all(trial.state.is_final for trial in self.ledger.trials(self.study_id))
+
+    @invariant()
+    def a_trial_runs_exactly_while_its_pack_does(self):
+        packs = {pack.pack_id: pack for pack in self.ledger.packs(self.study_id)}
+        for trial in self.ledger.trials(self.study_id):
+            if trial.pack_id is not None and not trial.state.is_final:
+                assert trial.state == packs[trial.pack_id].state
+                assert (trial.trial_id, trial.slot) in packs[trial.pack_id].members
+
+    @invariant()
+    def events_are_gapless_and_studies_leave_a_final_state_by_a_continue_only(self):
+        events = self.ledger.events(self.study_id)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        study = [event.kind for event in events if event.kind.startswith("study_")]
+        final = {EventKind.STUDY_DONE, EventKind.STUDY_CANCELLED, EventKind.STUDY_ERRORED}
+        for now, following in pairwise(study):
+            assert (now in final) == (following == EventKind.STUDY_CONTINUED)
+
+
+TestMoves = Moves.TestCase
+TestMoves.settings = settings(
+    max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

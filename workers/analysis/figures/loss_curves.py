@@ -1,0 +1,49 @@
+"""How the training loss falls under each schedule at its best peak learning rate."""
+
+from workers.analysis.figures.model import Axis, Figure, Panel, Series, numbers
+from workers.analysis.figures.source import FigureSource, curve_over_seeds
+from workers.analysis.plain import number
+from workers.analysis.ranking import Contender, Group
+
+NAME = "loss_curves"
+
+
+def draw(source: FigureSource) -> Figure:
+    """Median and range over seeds of the training-batch loss, one panel per group."""
+    return Figure(
+        NAME,
+        "Training loss by schedule",
+        "Each schedule at the peak LR that is best for it on the study's metric. Line: median over seeds; band: lowest "
+        "to highest seed. Look for: who is ahead early and who at the end, and for spikes in the band, which are "
+        "single seeds that nearly diverged. A seed that ended early leaves the median from there on.",
+        tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
+    )
+
+
+def _panel(group: Group, source: FigureSource) -> Panel:
+    series = tuple(drawn for each in source.baseline_last(group) if (drawn := _series(each, group, source)) is not None)
+    positive = all(value is None or value > 0 for each in series for value in each.low)
+    return Panel(
+        group.label,
+        Axis("step (updates made)"),
+        Axis("training-batch loss" + ("" if group.analytic else " (nats)"), log=positive),
+        series,
+        note=source.note(group),
+    )
+
+
+def _series(contender: Contender, group: Group, source: FigureSource) -> Series | None:
+    rows = source.curves(source.steps, contender)
+    curve = curve_over_seeds(rows, "train_loss")
+    if curve.empty:
+        return None
+    look = source.look(contender.schedule)
+    return Series(
+        f"{contender.schedule} (peak LR {number(contender.best_rate, 3)})",
+        look.colour,
+        numbers(curve["step"], digits=12),
+        numbers(curve["median"]),
+        low=numbers(curve["low"]),
+        high=numbers(curve["high"]),
+        dash=look.dash,
+    )

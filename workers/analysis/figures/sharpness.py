@@ -1,0 +1,81 @@
+"""Where training runs relative to the edge of stability: sharpness times the rate in use."""
+
+import numpy as np
+import pandas as pd
+
+from workers.analysis.figures.model import Axis, Figure, Panel, Rule, Series, numbers
+from workers.analysis.figures.source import FigureSource, curve_over_seeds
+from workers.analysis.plain import number
+from workers.analysis.ranking import Contender, Group
+
+NAME = "sharpness"
+
+
+def draw(source: FigureSource) -> Figure:
+    """Median and range over seeds of sharpness x lr over steps, one panel per group."""
+    return Figure(
+        NAME,
+        "Sharpness x learning rate over time",
+        "Sharpness is the largest algebraic eigenvalue of the Hessian on the probe batch; it is multiplied by the rate of "
+        "the update made from there. Each schedule at its best peak LR; line: median over seeds, band: lowest to "
+        "highest. For sgd, steps above the line 2 + 2 momentum are unstable on a quadratic. Look for: curves "
+        "that start above the line (the rate was too large at once), and curves that rise to it and stay.",
+        tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
+    )
+
+
+def _panel(group: Group, source: FigureSource) -> Panel:
+    probes = source.probes[source.probes["probe"].map(lambda name: _is_sharpness(name, source)).to_numpy(dtype=bool)]
+    probes = probes.assign(product=probes["value"].to_numpy() * probes["lr"].to_numpy())
+    series = tuple(drawn for each in source.baseline_last(group) if (drawn := _series(each, probes, source)) is not None)
+    threshold = source.question.stability_product(group.optimizer_entry)
+    rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
+    return Panel(
+        group.label,
+        Axis("step (updates made)"),
+        Axis("sharpness x lr", limits=_limits(series, threshold)),
+        series,
+        rules,
+        note=" ".join(filter(None, (_note(group, source, threshold), source.note(group)))),
+    )
+
+
+def _is_sharpness(name: str, source: FigureSource) -> bool:
+    kinds = source.question.probe_kinds
+    return kinds.get(name.partition(".")[0], kinds.get(name, name)) == "sharpness"
+
+
+def _series(contender: Contender, probes: pd.DataFrame, source: FigureSource) -> Series | None:
+    rows = source.curves(probes, contender)
+    curve = curve_over_seeds(rows, "product")
+    if curve.empty:
+        return None
+    look = source.look(contender.schedule)
+    return Series(
+        f"{contender.schedule} (peak LR {number(contender.best_rate, 3)})",
+        look.colour,
+        numbers(curve["step"], digits=12),
+        numbers(curve["median"]),
+        low=numbers(curve["low"]),
+        high=numbers(curve["high"]),
+        symbol=look.symbol,
+        dash=look.dash,
+    )
+
+
+def _limits(series: tuple[Series, ...], threshold: float | None) -> tuple[float, float] | None:
+    """One spike would flatten everything else: the axis ends a little above the line, or the 95th percentile."""
+    values = [value for each in series for value in (*each.y, *each.high) if value is not None]
+    if not values:
+        return None
+    top = max(1.1 * float(np.percentile(values, 95)), 1.4 * (threshold or 0.0), 1e-12)
+    return (min(0.0, 1.1 * min(value for each in series for value in each.y if value is not None)), top)
+
+
+def _note(group: Group, source: FigureSource, threshold: float | None) -> str:
+    if source.question.is_adaptive(group.optimizer_entry):
+        return (
+            "No line here: the threshold of Adam and AdamW, (2 + 2 beta1)/(1 - beta1), concerns the sharpness "
+            "preconditioned by their second moments, which is not measured yet. Compare the curves with one another only."
+        )
+    return "" if threshold is not None else "No line here: the optimizer's momentum is not one number."

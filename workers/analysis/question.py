@@ -1,0 +1,98 @@
+"""What a resolved study spec asks of its analysis."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.analysis import HIGHER_IS_BETTER
+
+_OPTIMUM = {
+    "cosh": 0.0,
+    "power": 0.0,
+    "exponential": 0.0,
+    "inverse_power": 0.0,
+    "logistic": 0.0,
+    "scalar_net": 0.0,
+    "river_valley": 0.0,
+    "quadratic_then_exponential": 0.0,
+    "flat_then_exponential": 0.5,
+}
+"""inf f of each analytic function (design/theory.md, 1.5); a quadratic's hangs on its eigenvalues."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The parts of a resolved spec that decide what is compared with what, and how."""
+
+    study: str
+    description: str
+    baseline: str | None
+    metric: str
+    target: float | None
+    equivalence_margin: float | None
+    confidence: float
+    tuned: tuple[str, ...]
+    workloads: Mapping[str, Mapping[str, Any]]
+    optimizers: Mapping[str, Mapping[str, Any]]
+    schedules: tuple[str, ...]
+    probe_kinds: Mapping[str, str]
+
+    def is_analytic(self, workload: str) -> bool:
+        """Whether the workload is a function in closed form."""
+        return self.workloads.get(workload, {}).get("task") == "analytic"
+
+    def metric_of(self, workload: str) -> str:
+        """The study's metric; `train_loss` for an analytic function, which has no other."""
+        return "train_loss" if self.is_analytic(workload) else self.metric
+
+    def higher_is_better(self, workload: str) -> bool:
+        """Whether more of the workload's metric is better."""
+        return self.metric_of(workload) in HIGHER_IS_BETTER
+
+    def optimum(self, workload: str) -> float | None:
+        """inf f of an analytic workload; None where there is none, or it is not known."""
+        function = self.workloads.get(workload, {}).get("function") or {}
+        if function.get("kind") == "quadratic":
+            eigenvalues = function.get("eigenvalues")
+            known = isinstance(eigenvalues, list | tuple) and all(value >= 0 for value in eigenvalues)
+            return 0.0 if known else None
+        return _OPTIMUM.get(str(function.get("kind")))
+
+    def stability_product(self, optimizer: str) -> float | None:
+        """The value of sharpness x lr beyond which `optimizer` is unstable on a quadratic: 2 + 2 momentum for sgd.
+
+        None for adam and adamw, whose threshold (2 + 2 beta1)/(1 - beta1) concerns the sharpness preconditioned by
+        their second moments (arXiv 2207.14484), and for a swept momentum.
+        """
+        spec = self.optimizers.get(optimizer, {})
+        momentum = spec.get("momentum", 0.0)
+        if spec.get("kind") != "sgd" or not isinstance(momentum, int | float):
+            return None
+        return 2.0 + 2.0 * momentum
+
+    def is_adaptive(self, optimizer: str) -> bool:
+        """Whether the optimizer preconditions its gradient."""
+        return self.optimizers.get(optimizer, {}).get("kind") in ("adam", "adamw")
+
+
+def read_question(spec: Mapping[str, Any]) -> Question:
+    """The question of a resolved spec, a mapping in the shape of `study.yaml`."""
+    analysis = spec.get("analysis") or {}
+    return Question(
+        study=str(spec.get("name", "")),
+        description=str(spec.get("description") or ""),
+        baseline=analysis.get("baseline"),
+        metric=analysis.get("metric") or "validation_loss",
+        target=analysis.get("target"),
+        equivalence_margin=analysis.get("equivalence_margin"),
+        confidence=float(analysis.get("confidence") or 0.95),
+        tuned=tuple(analysis.get("tuned") or ("peak_lr",)),
+        workloads=_by_name(spec.get("workloads")),
+        optimizers=_by_name(spec.get("optimizers")),
+        schedules=tuple(_by_name(spec.get("schedules"))),
+        probe_kinds={name: str(probe.get("kind", "")) for name, probe in _by_name(spec.get("probes")).items()},
+    )
+
+
+def _by_name(entries: Any) -> dict[str, Mapping[str, Any]]:
+    return {str(entry.get("name") or entry.get("kind")): entry for entry in entries or ()}

@@ -1,0 +1,165 @@
+"""A study's results, from its folder to an answer: verdicts, tables, figures."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+
+from schemas.errors import PlaceError
+from workers.analysis.cells import CellTable, make_cells
+from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
+from workers.analysis.figures import draw_all
+from workers.analysis.figures.model import Figure, figure_from_json
+from workers.analysis.figures.source import read_source
+from workers.analysis.plain import json_text, plain
+from workers.analysis.question import read_question
+from workers.analysis.ranking import Group, make_groups
+from workers.analysis.reading import ResultFolder
+from workers.analysis.scores import score_trials
+from workers.analysis.usable import mark_usable
+from workers.analysis.words import paragraph
+
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
+
+    verdicts: group label -> its sentences. counts: trials by state and outcome. cells: one mapping per cell.
+    """
+
+    study: str
+    description: str
+    spec: Mapping[str, Any]
+    counts: Mapping[str, int]
+    verdicts: Mapping[str, tuple[str, ...]]
+    groups: tuple[Group, ...]
+    cells: tuple[Mapping[str, Any], ...]
+    costs: tuple[Cost, ...]
+    probes: tuple[ProbeQuality, ...]
+    phases: tuple[PhaseTime, ...]
+    figures: Mapping[str, Figure]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as text: one paragraph per workload and optimizer."""
+        header = f"{self.study}: {self._progress()}"
+        paragraphs = [
+            f"{label}\n{fill(' '.join(sentences), 100, break_long_words=False, break_on_hyphens=False)}"
+            for label, sentences in self.verdicts.items()
+        ]
+        return "\n\n".join([header, *paragraphs]) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types alone; numbers that are not finite are the strings NaN, Infinity, -Infinity."""
+        document = {"report_version": REPORT_VERSION, **plain(self)}
+        document["verdict"] = self.verdict
+        return document
+
+    def _progress(self) -> str:
+        done, total = self.counts["done"], self.counts["trials"]
+        return f"all {total} trials done" if done == total else f"{done} of {total} trials done"
+
+
+def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyReport:
+    """Analyse a result folder, finished or not, by the resolved spec of its study.
+
+    Raises:
+        PlaceError: the folder has no `trials.parquet`, or a table cannot be read.
+    """
+    tables = ResultFolder(Path(folder))
+    question = read_question(spec)
+    table = make_cells(score_trials(tables.trials(), question))
+    table.cells["usable"] = mark_usable(table, question)
+    groups = make_groups(table, question)
+    return StudyReport(
+        study=question.study,
+        description=question.description,
+        spec=plain(spec),
+        counts=_counts(table.trials),
+        verdicts={group.label: paragraph(group, question) for group in groups},
+        groups=groups,
+        cells=_cell_rows(table),
+        costs=costs(table.trials),
+        probes=probe_quality(tables),
+        phases=phase_times(tables),
+        figures=draw_all(read_source(tables, question, groups, table)),
+    )
+
+
+def load_figure(source: "StudyReport | str | os.PathLike[str]", name: str) -> Figure:
+    """A figure of a report, or of a folder that has a `report.json`.
+
+    Raises:
+        PlaceError: the folder has no report. ValueError: there is no figure of that name.
+    """
+    figures = source.figures if isinstance(source, StudyReport) else _stored_figures(Path(source))
+    if name not in figures:
+        raise ValueError(f"figure={name}: must be one of {', '.join(figures)}")
+    return figures[name]
+
+
+def ranking_table(report: StudyReport) -> list[dict[str, Any]]:
+    """One plain row per workload, optimizer and schedule, best first within each: what a terminal prints."""
+    rows = []
+    for group in report.groups:
+        for contender in group.ranked:
+            comparison = contender.comparison
+            rows.append(
+                {
+                    "workload": group.workload,
+                    "optimizer": group.optimizer,
+                    "schedule": contender.schedule,
+                    "peak_lr": contender.best_rate,
+                    "settings": contender.settings,
+                    "metric": group.metric,
+                    "mean": contender.mean,
+                    "sd": contender.sd,
+                    "n": contender.n,
+                    "trained": contender.trained,
+                    "num_trials": contender.num_trials,
+                    "verdict": "baseline" if contender.is_baseline else comparison.verdict.value if comparison else "",
+                    "difference": comparison.difference if comparison else None,
+                    "low": comparison.low if comparison else None,
+                    "high": comparison.high if comparison else None,
+                    "largest_usable_peak_lr": contender.usable.rate,
+                    "steps_to_target": contender.steps.median,
+                    "edge": contender.edge,
+                }
+            )
+    return rows
+
+
+def report_json(report: StudyReport) -> str:
+    """The text of `report.json`."""
+    return json_text(report.to_json()) + "\n"
+
+
+def _counts(trials: pd.DataFrame) -> dict[str, int]:
+    states = trials["state"].value_counts()
+    outcomes = trials.loc[trials["done"], "outcome"].value_counts()
+    return {
+        "trials": len(trials),
+        **{state: int(states.get(state, 0)) for state in ("done", "running", "queued", "cancelled", "errored")},
+        **{outcome: int(outcomes.get(outcome, 0)) for outcome in ("trained", "stalled", "diverged")},
+    }
+
+
+def _cell_rows(table: CellTable) -> tuple[dict[str, Any], ...]:
+    columns = ["workload", "optimizer", "schedule", "rate", "settings", "num_trials", "done", "trained", "stalled"]
+    columns += ["diverged", "errored", "waiting", "usable", "n", "mean", "sd", "low", "high"]
+    return tuple(table.cells[columns].rename(columns={"rate": "peak_lr"}).to_dict("records"))
+
+
+def _stored_figures(folder: Path) -> dict[str, Figure]:
+    try:
+        stored = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlaceError(f"{folder}: no report.json; write the report first") from error
+    return {name: figure_from_json(figure) for name, figure in stored["figures"].items()}

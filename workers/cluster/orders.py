@@ -1,0 +1,53 @@
+"""What passes between a driver and its trainers: orders one way, progress the other. Never data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.trials import PackTask
+
+
+@dataclass(frozen=True)
+class PackOrder:
+    """One attempt at one pack."""
+
+    task: PackTask
+    attempt: int
+    manifest: list[dict[str, Any]]
+    """Durable records of the attempt before, to resume from."""
+    checkpoint: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an attempt stands: everything that it names is durable."""
+
+    pack_id: str
+    attempt: int
+    step: int
+    timed_steps: int
+    """Steps made by this attempt."""
+    manifest: list[dict[str, Any]]
+    checkpoint: dict[str, Any] | None
+    seconds: float
+    """Wall time of this attempt so far."""
+    results: list[dict[str, Any]] | None = None
+    """One per member once the pack is done."""
+    replaced: tuple[dict[str, Any], ...] = ()
+    """Segments that compaction has replaced: deleted once the new manifest is committed."""
+    error: str | None = None
+    """The traceback, where the attempt has failed."""
+    reason: str = ""
+    """One line of it."""
+
+
+@dataclass(frozen=True)
+class TrainerFacts:
+    """What a trainer says of the machine that it runs on."""
+
+    device_class: str
+    torch_version: str
+    cpu_capability: str | None
+    cuda_version: str | None
+    origins: Mapping[str, str]
+    """Package -> folder that it was imported from."""

@@ -1,0 +1,157 @@
+"""Trains packs in bounded turns and makes every chunk durable. Knows no Ray: the trainer actor holds one of these."""
+
+import os
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from schemas.trials import PackTask, TrialResult, TrialState
+from schemas.workloads import Analytic
+from workers.cluster.orders import PackOrder, Progress
+from workers.data import load
+from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
+from workers.science.datasets import DataArrays
+from workers.science.trainer import PackTrainer
+
+CHECKPOINT_EVERY_S = 20.0
+"""At most this much training is done again when a machine is lost."""
+
+
+class PackRunner:
+    """One pack at a time; a turn ends between chunks."""
+
+    def __init__(self, records_root: str, data_dir: Path | None, *, checkpoint_every_s: float = CHECKPOINT_EVERY_S) -> None:
+        self._store = RecordStore(records_root)
+        self._data_dir = data_dir
+        self._checkpoint_every_s = checkpoint_every_s
+        self._attempt: _Attempt | None = None
+        self._parent = os.getppid()
+
+    def advance(self, order: PackOrder | None, turn_s: float, *, save: bool = False) -> Progress:
+        """Train for about `turn_s` seconds: the pack of `order`, or the one begun before.
+
+        Args:
+            save: make a checkpoint at the end of this turn, because the caller is about to stop.
+        """
+        if order is not None:
+            self._attempt = None
+        attempt = self._attempt
+        try:
+            if order is not None:
+                attempt = self._attempt = _Attempt(order, self._store, self._data_dir, self._parent)
+            assert attempt is not None, "a turn without an order needs a pack that was begun"
+            progress = attempt.turn(turn_s, self._checkpoint_every_s, save=save)
+        except Exception as error:
+            self._attempt = None
+            where = order.task.pack_id if order else attempt.order.task.pack_id if attempt else ""
+            number = order.attempt if order else attempt.order.attempt if attempt else 0
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+            return Progress(where, number, 0, 0, [], None, 0.0, error=traceback.format_exc(), reason=reason)
+        if progress.results is not None:
+            self._attempt = None
+        return progress
+
+
+class _Attempt:
+    def __init__(self, order: PackOrder, store: RecordStore, data_dir: Path | None, parent: int) -> None:
+        self.order = order
+        self._store = store
+        self._parent = parent
+        self._began = self._saved_at = time.monotonic()
+        self._trainer = PackTrainer(order.task, _arrays(order.task, data_dir), device=order.task.device)
+        self._checkpoint = None if order.checkpoint is None else CheckpointRef(**order.checkpoint)
+        manifest: Manifest = ()
+        if self._checkpoint is not None:
+            manifest = up_to(tuple(SegmentRef(**row) for row in order.manifest), self._checkpoint)
+            self._trainer.load_state_dict(store.load_checkpoint(self._checkpoint))
+        self._first_step = self._trainer.position
+        self._writer = store.writer(order.task.pack_id, order.attempt, manifest)
+
+    def turn(self, turn_s: float, checkpoint_every_s: float, *, save: bool) -> Progress:
+        deadline = time.monotonic() + turn_s
+        while not self._trainer.done:
+            chunk = self._trainer.run_chunk()
+            self._end_if_orphaned()
+            self._writer.write(chunk.first_step, chunk.last_step, chunk.tables)
+            if time.monotonic() >= deadline:
+                break
+        if self._trainer.done:
+            return self._finished()
+        if save or time.monotonic() - self._saved_at >= checkpoint_every_s:
+            self._save()
+        return self._progress(self._writer.manifest)
+
+    def _save(self) -> None:
+        old = self._checkpoint
+        self._checkpoint = self._store.save_checkpoint(
+            self.order.task.pack_id,
+            self.order.attempt,
+            self._trainer.position,
+            self._trainer.state_dict(),
+            self._writer.manifest,
+        )
+        self._saved_at = time.monotonic()
+        del old  # its file is swept when the pack is final: until the new one is committed the old one counts
+
+    def _finished(self) -> Progress:
+        task, old = self.order.task, self._writer.manifest
+        manifest, replaced = old, ()
+        if needs_compaction(old):
+            slot_order = [member.trial.trial_id for member in task.members]
+            manifest = self._store.compact(task.pack_id, self.order.attempt, old, trial_ids=slot_order)
+            replaced = tuple(asdict(segment) for segment in old)
+        results = [
+            _result_row(result, member.slot, task.device)
+            for result, member in zip(self._trainer.results(), task.members, strict=True)
+        ]
+        return self._progress(manifest, results=results, replaced=replaced)
+
+    def _progress(self, manifest: Manifest, **more: object) -> Progress:
+        return Progress(
+            pack_id=self.order.task.pack_id,
+            attempt=self.order.attempt,
+            step=self._trainer.position,
+            timed_steps=self._trainer.position - self._first_step,
+            manifest=[asdict(segment) for segment in manifest],
+            checkpoint=None if self._checkpoint is None else asdict(self._checkpoint),
+            seconds=time.monotonic() - self._began,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def _end_if_orphaned(self) -> None:
+        # Whoever started this process is gone, and another may be writing the same pack: write nothing more.
+        if os.getppid() != self._parent:
+            sys.stderr.write("trainer: its parent process has ended; ending before the next write\n")
+            os._exit(1)
+
+
+def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:
+    workload = task.workload
+    if isinstance(workload, Analytic):
+        return None
+    arrays = load(workload.dataset, data_dir)
+    for member in task.members:
+        if member.trial.dataset_sha256 != arrays.sha256:
+            raise ValueError(
+                f"data set {workload.dataset.kind}: its bytes on this machine (sha256 {arrays.sha256[:12]}...) are not"
+                f" those of the catalog ({str(member.trial.dataset_sha256)[:12]}...); run `warmup-bench data list`"
+            )
+    return DataArrays(
+        arrays.train_x, arrays.train_y, arrays.validation_x, arrays.validation_y, arrays.test_x, arrays.test_y,
+        num_classes=arrays.num_classes, sha256=arrays.sha256,
+    )  # fmt: skip
+
+
+def _result_row(result: TrialResult, slot: int, device: str) -> dict[str, object]:
+    summary = asdict(result)
+    trial_id, outcome, reason = summary.pop("trial_id"), summary.pop("outcome"), summary.pop("reason")
+    return {
+        "trial_id": trial_id,
+        "slot": slot,
+        "state": str(TrialState.DONE),
+        "outcome": str(outcome),
+        "reason": reason,
+        "summary": {**summary, "device": device},
+    }

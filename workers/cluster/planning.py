@@ -1,0 +1,125 @@
+"""Writes a study's plan once the device class is known, and turns the ledger's packs back into tasks."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from schemas.catalog import DatasetFacts
+from schemas.study import Study
+from schemas.trials import ExecutionFacts, Member, PackTask, ProbePoints, TrialSpec
+from workers.cluster.orders import TrainerFacts
+from workers.ledger.inputs import NewPack
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import PackRow
+from workers.planning import MeasurementPlan, PackPlan, expand_trials, measurement_plans, plan_packs
+from workers.planning.measurement import measurement_key
+from workers.planning.packs import group_key
+
+
+class StudyTrials:
+    """A study's trials by id, expanded once per process."""
+
+    def __init__(self, study: Study, datasets: Mapping[str, DatasetFacts]) -> None:
+        self.study = study
+        self.datasets = datasets
+        self.in_order = expand_trials(study, datasets)
+        self.by_id = {trial.trial_id: trial for trial in self.in_order}
+
+
+def datasets_of(ledger: Ledger) -> dict[str, DatasetFacts]:
+    """The catalog: kind -> facts."""
+    return {row.kind: DatasetFacts.model_validate(row.facts) for row in ledger.datasets()}
+
+
+def write_plan(
+    ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int, *, pack_size: int | None = None
+) -> None:
+    """Write round 0's plan: finished trials of other studies whose three ids match are taken over, the rest is packed."""
+    packs = plan_packs(
+        trials.in_order,
+        trials.datasets,
+        device_class=facts.device_class,
+        pack_size=pack_size,
+        steps_per_second=_steps_per_second(ledger, facts.device_class, trials.in_order),
+    )
+    # The planned size decides the bits, so a trial may be taken over only if it was trained in a pack of that size.
+    execution = {id_: _execution_id(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
+    measured = {trial.trial_id: trials.study.measurement_id(trial.workload) for trial in trials.in_order}
+    keys = [(id_, measured[id_], execution[id_]) for id_ in trials.by_id]
+    reused = ledger.find_reusable(keys)
+    if reused:
+        packs = plan_packs(
+            [trial for trial in trials.in_order if trial.trial_id not in reused],
+            trials.datasets,
+            device_class=facts.device_class,
+            pack_size=pack_size,
+        )
+    plans = measurement_plans(trials.in_order, trials.study.fields, trials.datasets)
+    new = [_new_pack(study_id, pack, plans, trials.by_id, facts) for pack in packs]
+    ledger.write_plan(study_id, 0, new, fence, facts.device_class, reused=list(reused.values()))
+
+
+def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
+    """The task of a pack as the plan fixed it."""
+    points = [
+        {name: ProbePoints(steps=tuple(row["steps"]), hvps_allowed=row["hvps_allowed"]) for name, row in plan.items()}
+        for plan in pack.plan["points"]
+    ]
+    members = tuple(
+        Member(slot, trials.by_id[trial_id], points[pack.plan["points_of_slot"][slot]]) for trial_id, slot in pack.members
+    )
+    return PackTask(
+        pack_id=pack.pack_id,
+        size=pack.size,
+        members=members,
+        probes=trials.study.fields.probes,
+        chunk_steps=pack.chunk_steps,
+        device="cpu" if device == "cpu" else "cuda",
+    )
+
+
+def _new_pack(
+    study_id: str,
+    pack: PackPlan,
+    plans: Mapping[Any, MeasurementPlan],
+    by_id: Mapping[str, TrialSpec],
+    facts: TrainerFacts,
+) -> NewPack:
+    of_slot = [measurement_key(by_id[trial_id]) for trial_id in pack.trial_ids]
+    distinct = list(dict.fromkeys(of_slot))
+    return NewPack(
+        pack_id=hashlib.sha256(f"{study_id}/{pack.pack_id}".encode()).hexdigest()[:20],
+        group_key=pack.group_key,
+        size=pack.size,
+        chunk_steps=pack.chunk_steps,
+        members=[(trial_id, slot) for slot, trial_id in enumerate(pack.trial_ids)],
+        execution_id=_execution_id(facts, pack.size),
+        plan={
+            "points": [
+                {name: points.model_dump(mode="json") for name, points in plans[key].points.items()} for key in distinct
+            ],
+            "points_of_slot": [distinct.index(key) for key in of_slot],
+            "total_steps": pack.total_steps,
+            "facts": {name: value for name, value in asdict(facts).items() if name != "origins"},
+        },
+    )
+
+
+def _execution_id(facts: TrainerFacts, pack_size: int) -> str:
+    return ExecutionFacts(
+        torch_version=facts.torch_version,
+        device_class=facts.device_class,
+        cpu_capability=facts.cpu_capability,
+        cuda_version=facts.cuda_version,
+        pack_size=pack_size,
+    ).execution_id
+
+
+def _steps_per_second(ledger: Ledger, device_class: str, trials: Sequence[TrialSpec]) -> dict[str, float]:
+    rates = {}
+    for key in {group_key(trial) for trial in trials}:
+        past = [row.steps / row.seconds for row in ledger.timings(device_class, key) if row.seconds > 0]
+        if past:
+            rates[key] = min(past)
+    return rates

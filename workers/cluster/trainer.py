@@ -1,0 +1,65 @@
+"""The trainer actor: one long-lived process per core or GPU slot, one intra-op thread, a pack at a time."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from workers.cluster.orders import PackOrder, Progress, TrainerFacts
+from workers.cluster.origins import package_origins
+
+THREAD_LIMITS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+"""One intra-op thread per core: the bits of a matrix product depend on how many threads share it."""
+
+
+class Trainer:
+    """Wraps a PackRunner; torch is imported here and in no other process."""
+
+    def __init__(self, records_root: str, data_dir: str | None, device: str, origins: dict[str, str]) -> None:
+        found = package_origins()
+        if found != origins:
+            raise RuntimeError(f"packages come from {found}, the driver's from {origins}: a folder hides them")
+        import torch
+
+        torch.set_num_threads(1)
+        from workers.cluster.pack_runner import PackRunner
+
+        self._device = device
+        self._runner = PackRunner(records_root, Path(data_dir) if data_dir else None)
+
+    def facts(self) -> TrainerFacts:
+        """What decides the bits on this machine."""
+        import torch
+
+        is_cuda = self._device == "cuda"
+        return TrainerFacts(
+            device_class=torch.cuda.get_device_name() if is_cuda else "cpu",
+            torch_version=str(torch.__version__),
+            cpu_capability=None if is_cuda else torch.backends.cpu.get_cpu_capability(),
+            cuda_version=torch.version.cuda if is_cuda else None,
+            origins=package_origins(),
+        )
+
+    def advance(self, order: PackOrder | None, turn_s: float, save: bool = False) -> Progress:
+        """See PackRunner.advance."""
+        return self._runner.advance(order, turn_s, save=save)
+
+    def pid(self) -> int:
+        """The process id of this actor."""
+        return os.getpid()
+
+
+def start_trainer(records_root: str, data_dir: str | None, device: str, gpus_per_trainer: float) -> Any:
+    """A new actor handle. Not restarted by Ray: the ledger decides what runs again."""
+    environment = {**THREAD_LIMITS, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    if mark := os.environ.get("WARMUP_BENCH_RUN"):
+        environment["WARMUP_BENCH_RUN"] = mark
+    actor = ray.remote(Trainer).options(
+        num_cpus=1,
+        num_gpus=gpus_per_trainer if device == "cuda" else 0,
+        max_restarts=0,
+        max_task_retries=0,
+        runtime_env={"env_vars": environment},
+    )
+    return actor.remote(records_root, data_dir, device, package_origins())

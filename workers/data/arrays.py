@@ -1,0 +1,77 @@
+"""What a data set is once it is in memory, and the facts about it that the catalog keeps."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from schemas.catalog import DatasetFacts
+
+_ARRAYS = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetArrays:
+    """A classification set: x float32 [n, ...], y int64 [n] in 0 ... num_classes - 1.
+
+    The arrays are read-only, because all callers of a process share them: give torch a copy (`torch.tensor(x)`).
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    validation_x: np.ndarray
+    validation_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    num_classes: int
+    sha256: str
+    source: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.train_x.shape[1:]
+
+    @cached_property
+    def label_entropy(self) -> float:
+        """Nats: -sum_c p_c log p_c over the shares p_c of the training labels; the loss of the best constant answer."""
+        counts_C = np.bincount(self.train_y, minlength=self.num_classes)
+        shares_C = counts_C[counts_C > 0] / len(self.train_y)
+        return float(-(shares_C * np.log(shares_C)).sum())
+
+    def facts(self, kind: str) -> DatasetFacts:
+        """The catalog's row for this set."""
+        return DatasetFacts(
+            kind=kind,
+            sha256=self.sha256,
+            num_train=len(self.train_y),
+            num_validation=len(self.validation_y),
+            num_test=len(self.test_y),
+            num_classes=self.num_classes,
+            input_shape=self.input_shape,
+            source=self.source,
+            reference_loss=self.label_entropy,
+        )
+
+
+def frozen_arrays(splits: dict[str, tuple[np.ndarray, np.ndarray]], num_classes: int, source: str) -> DatasetArrays:
+    """Arrays of `splits` (train, validation, test -> x, y), contiguous, read-only and hashed."""
+    arrays = {}
+    for split, (x, y) in splits.items():
+        arrays[f"{split}_x"] = np.ascontiguousarray(x, np.float32)
+        arrays[f"{split}_y"] = np.ascontiguousarray(y, np.int64)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return DatasetArrays(**arrays, num_classes=num_classes, sha256=canonical_sha256(arrays), source=source)
+
+
+def canonical_sha256(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over name, type, shape and little-endian C-order bytes of each array: the same on every machine."""
+    digest = hashlib.sha256()
+    for name in _ARRAYS:
+        array = arrays[name]
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {little_endian.dtype.str} {array.shape}\n".encode())
+        digest.update(little_endian.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""Starts, stops and observes the driver of a study: a child process on this machine. Imports neither torch nor ray."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.places import Places
+
+STOP_GRACE_S = 30.0
+"""A driver that was asked to stop ends its chunk, commits it and shuts Ray down: seconds, not minutes."""
+
+
+@dataclass
+class Driver:
+    """A started driver. `log` is where its output goes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self.process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop between chunks, keeping what is done (SIGTERM)."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> int:
+        """Ask, wait, and kill what does not obey. Returns its exit status."""
+        self.ask_to_stop()
+        deadline = time.monotonic() + grace_s
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+    def tail(self, num_lines: int = 20) -> str:
+        """The last lines of its log."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:])
+        return ""
+
+
+def start_driver(study_id: str, places: Places, *, workers: int | None = None) -> Driver:
+    """Start `python -m workers.cluster --study ID` as a child that stops when this process is gone."""
+    command = [*module_command("workers.cluster"), "--study", study_id, *places.flags()]
+    command += ["--parent-pid", str(os.getpid())]
+    command += ["--workers", str(workers)] if workers else []
+    return _start(command, study_id, places.home / "logs" / f"{study_id}.driver.log", environment=ray_environment())
+
+
+def start_publisher(study_id: str, places: Places, *, follow: bool) -> Driver:
+    """Start `python -m workers.tracking --study ID`, at low priority: publishing never takes a core from training."""
+    command = [*module_command("workers.tracking"), "--study", study_id, *places.flags()]
+    command += ["--follow", "--parent-pid", str(os.getpid())] if follow else []
+    return _start(command, study_id, places.home / "logs" / f"{study_id}.tracking.log", nice=10)
+
+
+def module_command(module: str) -> list[str]:
+    """`python -P -m MODULE`: -P because a folder of the user's may have the name of one of our packages."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def child_environment(study_id: str | None = None) -> dict[str, str]:
+    """This environment without PYTHONPATH, with the mark that says to which study a process belongs."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSTARTUP")}
+    environment["PYTHONUNBUFFERED"] = "1"
+    if study_id is not None:
+        environment["WARMUP_BENCH_RUN"] = study_id
+    return environment
+
+
+def ray_environment() -> dict[str, str]:
+    """What Ray reads when it is first imported, so what must stand in the environment before the driver starts."""
+    return {
+        # 2.60 turns token authentication on for a local cluster by itself and keeps the token in the user's home. One of
+        # our own works on a read-only home too, and no other user of this machine can reach the cluster.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_task_oom_retries": "1",
+    }
+
+
+def _start(
+    command: list[str], study_id: str, log: Path, *, nice: int = 0, environment: dict[str, str] | None = None
+) -> Driver:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if nice:
+        command = ["nice", "-n", str(nice), *command]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=child_environment(study_id) | (environment or {}),
+            cwd=tempfile.gettempdir(),
+            # A process group of its own: Ctrl-C at the terminal reaches only the command, which asks the driver to stop.
+            start_new_session=True,
+        )
+    return Driver(process, log)

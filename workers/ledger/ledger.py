@@ -1,0 +1,99 @@
+"""The ledger's door: one object with every question and every write. What each does is said where it is written.
+
+with Ledger.open(home) as ledger:
+    study = ledger.create_study(name=..., spec=..., spec_hash=..., trials=..., total=...)
+    lease = ledger.acquire_lease(study.id, "run", owner, ttl_s=30)
+    ledger.write_plan(study.id, 0, packs, lease.fence, "cpu")
+    ledger.start_packs(study.id, [pack_id], lease.fence)
+    ledger.commit_receipts(study.id, lease.fence, [receipt])
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from workers.ledger import catalog, continuing, leases, plans, publications, reading, receipts, studies
+from workers.ledger import packs as pack_life
+from workers.ledger.opening import open_engine
+from workers.ledger.place import resolve
+from workers.ledger.store import Store
+
+
+class Ledger(Store):
+    """An open ledger; may be shared by threads. Each process opens its own."""
+
+    @classmethod
+    def open(cls, place: Path | str, *, create: bool = True) -> Self:
+        """Open the ledger of a folder, of a file `*.sqlite`, or at a database URL; make or migrate it where needed.
+
+        Raises:
+            PlaceError: it cannot be used, is another program's, or was written by a newer version.
+        """
+        resolved = resolve(place)
+        return cls(open_engine(resolved, create=create), resolved)
+
+    @property
+    def url(self) -> str:
+        """What another process opens the same ledger with (a server's password included: do not print it)."""
+        return self.place.url.render_as_string(hide_password=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    publish_dataset = catalog.publish_dataset
+    dataset = catalog.dataset
+    datasets = catalog.datasets
+    timings = catalog.timings
+
+    create_study = studies.create_study
+    append_round = studies.append_round
+    study = studies.study
+    study_by_spec_hash = studies.study_by_spec_hash
+    list_studies = studies.list_studies
+    rounds = studies.study_rounds
+    set_study_state = studies.set_study_state
+    set_publishing = studies.set_publishing
+    cancel_remaining = studies.cancel_remaining
+    continue_study = continuing.continue_study
+
+    acquire_lease = leases.acquire_lease
+    renew_lease = leases.renew_lease
+    release_lease = leases.release_lease
+    lease = leases.lease
+    request_cancel = leases.request_cancel
+    cancel_requested = leases.cancel_requested
+
+    has_plan = plans.has_plan
+    find_reusable = plans.find_reusable
+    write_plan = plans.write_plan
+    replan = plans.replan
+
+    start_packs = pack_life.start_packs
+    record_progress = pack_life.record_progress
+    requeue_packs = pack_life.requeue_packs
+    fail_pack = pack_life.fail_pack
+    compacted = pack_life.compacted
+    commit_receipts = receipts.commit_receipts
+
+    counts = reading.counts
+    trials = reading.study_trials
+    trials_by_id = reading.trials_by_id
+    trial_attempts = reading.trial_attempts
+    packs = reading.study_packs
+    manifests = reading.manifests
+    events = reading.study_events
+    last_event_seq = reading.last_event_seq
+
+    publication = publications.publication
+    record_publication = publications.record_publication
+    record_publications = publications.record_publications
+    unpublished = publications.unpublished
+    final_publications = publications.final_publications
+    forget_publications = publications.forget_publications

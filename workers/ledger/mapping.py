@@ -1,0 +1,161 @@
+"""From SQL rows to the frozen rows of workers.ledger.rows, and from new trials and packs to SQL rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Row
+
+from schemas.trials import Outcome, TrialState
+from workers.ledger.inputs import NewPack, NewTrial
+from workers.ledger.rows import PackRow, PackState, StudyRow, TrialRow
+
+SqlRow = Row[*tuple[Any, ...]]
+"""A row of any columns."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Item = TypeVar("Item")
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """UTC time of a nullable time column."""
+    return None if milliseconds is None else instant(milliseconds)
+
+
+def instant(milliseconds: int) -> datetime:
+    """UTC time of a time column."""
+    # Not fromtimestamp: that goes through a float and loses the last millisecond now and then.
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """`items` in lists of at most `size`, taken lazily."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def study_row(row: SqlRow) -> StudyRow:
+    """A whole row of `studies`."""
+    return StudyRow(
+        id=row.id,
+        name=row.name,
+        owner=row.owner,
+        priority=row.priority,
+        state=TrialState(row.state),
+        reason=row.reason,
+        publishing=row.publishing,
+        cancel_requested=row.cancel_requested,
+        spec=row.spec,
+        spec_hash=row.spec_hash,
+        total=row.total,
+        attempt=row.attempt,
+        continuations=row.continuations,
+        device_class=row.device_class,
+        created_at=instant(row.created_ms),
+        updated_at=instant(row.updated_ms),
+        finished_at=moment(row.finished_ms),
+    )
+
+
+def trial_row(row: SqlRow) -> TrialRow:
+    """A whole row of `trials`."""
+    return TrialRow(
+        study_id=row.study_id,
+        trial_id=row.trial_id,
+        attempt=row.attempt,
+        is_newest=row.superseded_in == 0,
+        cell_id=row.cell_id,
+        round=row.round,
+        num_index=row.num_index,
+        workload=row.workload,
+        optimizer=row.optimizer,
+        schedule=row.schedule,
+        peak_lr=row.peak_lr,
+        seed=row.seed,
+        swept=row.swept,
+        measurement_id=row.measurement_id,
+        execution_id=row.execution_id,
+        state=TrialState(row.state),
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+        reason=row.reason,
+        summary=row.summary,
+        pack_id=row.pack_id,
+        slot=row.slot,
+        replanned=row.replanned,
+        reused_from=row.reused_from,
+        started_at=moment(row.started_ms),
+        finished_at=moment(row.finished_ms),
+    )
+
+
+def pack_row(row: SqlRow) -> PackRow:
+    """A whole row of `packs`."""
+    return PackRow(
+        pack_id=row.pack_id,
+        study_id=row.study_id,
+        round=row.round,
+        group_key=row.group_key,
+        size=row.size,
+        chunk_steps=row.chunk_steps,
+        members=tuple((trial_id, slot) for trial_id, slot in row.members),
+        plan=row.plan,
+        execution_id=row.execution_id,
+        state=PackState(row.state),
+        attempt=row.attempt,
+        step=row.step,
+        manifest=row.manifest,
+        checkpoint=row.checkpoint,
+        reason=row.reason,
+        log=row.log,
+        started_at=moment(row.started_ms),
+        finished_at=moment(row.finished_ms),
+    )
+
+
+def new_trial(study_id: str, trial: NewTrial) -> dict[str, Any]:
+    """The columns of a trial that is queued for the first time."""
+    return {
+        "study_id": study_id,
+        "trial_id": trial.trial_id,
+        "attempt": 1,
+        "superseded_in": 0,
+        "cell_id": trial.cell_id,
+        "round": trial.round,
+        "num_index": trial.num_index,
+        "workload": trial.workload,
+        "optimizer": trial.optimizer,
+        "schedule": trial.schedule,
+        "peak_lr": trial.peak_lr,
+        "seed": dict(trial.seed),
+        "swept": dict(trial.swept),
+        "measurement_id": trial.measurement_id,
+        "state": TrialState.QUEUED,
+        "reason": "",
+        "replanned": False,
+    }
+
+
+def new_pack(study_id: str, round_number: int, pack: NewPack) -> dict[str, Any]:
+    """The columns of a pack that is queued for the first time."""
+    return {
+        "pack_id": pack.pack_id,
+        "study_id": study_id,
+        "round": round_number,
+        "group_key": pack.group_key,
+        "size": pack.size,
+        "chunk_steps": pack.chunk_steps,
+        "members": _pairs(pack.members),
+        "plan": dict(pack.plan),
+        "execution_id": pack.execution_id,
+        "state": PackState.QUEUED,
+        "attempt": 0,
+        "step": 0,
+        "manifest": [],
+        "reason": "",
+        "log": "",
+    }
+
+
+def _pairs(members: Sequence[tuple[str, int]]) -> list[list[str | int]]:
+    return [[trial_id, slot] for trial_id, slot in members]

@@ -1,0 +1,221 @@
+"""The plan: which trial trains in which pack and slot, written once per round; and finished trials taken over."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
+
+from schemas.errors import WrongState
+from schemas.trials import TrialState
+from workers.ledger.inputs import NewPack, Reuse
+from workers.ledger.mapping import SqlRow, chunks, new_pack, pack_row
+from workers.ledger.packs import members_in
+from workers.ledger.rows import EventKind, PackState
+from workers.ledger.store import CHUNK_ROWS, MAX_IN_LIST, Store, StudyWrite
+from workers.ledger.tables import packs, rounds, studies, trials
+
+_PLACE_TRIAL = (
+    update(trials)
+    .where(trials.c.row == bindparam("b_row"))
+    .values(
+        pack_id=bindparam("b_pack_id"),
+        slot=bindparam("b_slot"),
+        execution_id=bindparam("b_execution_id"),
+        replanned=bindparam("b_replanned"),
+        state=TrialState.QUEUED,
+    )
+)
+_TAKE_OVER = (
+    update(trials)
+    .where(trials.c.row == bindparam("b_row"))
+    .values(
+        {
+            name: bindparam(f"b_{name}")
+            for name in (
+                "pack_id",
+                "slot",
+                "execution_id",
+                "state",
+                "outcome",
+                "reason",
+                "summary",
+                "reused_from",
+                "finished_ms",
+            )
+        }
+    )
+)
+
+
+def has_plan(ledger: Store, study_id: str, round_number: int) -> bool:
+    """Whether the round's plan is written."""
+    with ledger.read() as connection:
+        query = select(rounds.c.planned_ms).where(rounds.c.study_id == study_id, rounds.c.round == round_number)
+        return connection.execute(query).scalar_one_or_none() is not None
+
+
+def find_reusable(ledger: Store, keys: Iterable[tuple[str, str, str]], owner: str = "local") -> dict[str, Reuse]:
+    """Finished trials of `owner`'s studies with these (trial_id, measurement_id, execution_id), by trial id."""
+    found: dict[str, Reuse] = {}
+    with ledger.read() as connection:
+        for chunk in chunks(keys, MAX_IN_LIST):
+            wanted = {trial_id: (measurement_id, execution_id) for trial_id, measurement_id, execution_id in chunk}
+            for row in _finished(connection, list(wanted), owner):
+                if wanted[row.trial_id] == (row.measurement_id, row.execution_id):
+                    found[row.trial_id] = Reuse(row.trial_id, row.study_id, row.execution_id)
+    return found
+
+
+def write_plan(
+    ledger: Store,
+    study_id: str,
+    round_number: int,
+    packs: Iterable[NewPack],
+    fence: int,
+    device_class: str,
+    *,
+    reused: Sequence[Reuse] = (),
+) -> None:
+    """Write a round's whole plan in one transaction: every trial of the round is in one pack, or reused.
+
+    Raises:
+        WrongState: the round has a plan, or the study is planned for another device class.
+        ValueError: a trial is missing, placed twice, not waiting, or its source is no finished trial of the same ids.
+    """
+    with ledger.write_study(study_id, fence) as work:
+        _mark_planned(work, round_number, device_class)
+        planned = list(packs)
+        waiting = _waiting_trials(work, round_number)
+        placed = [trial_id for pack in planned for trial_id, _ in pack.members]
+        _check_covered(waiting, placed + [reuse.trial_id for reuse in reused])
+        _insert_packs(work, round_number, planned, waiting, replanned=False)
+        _take_over(work, reused, waiting)
+        work.event(
+            EventKind.PLAN_WRITTEN,
+            round=round_number,
+            device_class=device_class,
+            num_packs=len(planned),
+            num_trials=len(placed),
+            num_reused=len(reused),
+        )
+
+
+def replan(ledger: Store, study_id: str, pack_id: str, new: Sequence[NewPack], fence: int, *, reason: str = "") -> None:
+    """Replace a pack that had to be halved or run solo: its trials are queued again in `new`, marked `replanned`.
+
+    Raises:
+        WrongState: the pack is final.
+        ValueError: `new` does not hold exactly the pack's unfinished members.
+    """
+    with ledger.write_study(study_id, fence) as work:
+        query = select(packs).where(packs.c.pack_id == pack_id, packs.c.study_id == study_id)
+        old = pack_row(work.connection.execute(query).one())
+        if not old.state.can_become(PackState.SUPERSEDED):
+            raise WrongState(f"pack {pack_id} is {old.state} and cannot be replanned")
+        unfinished = members_in([pack_id], [TrialState.QUEUED, TrialState.RUNNING])
+        query = select(trials.c.row, trials.c.trial_id, trials.c.measurement_id).where(unfinished)
+        members = {row.trial_id: row for row in work.connection.execute(query)}
+        _check_covered(members, [trial_id for pack in new for trial_id, _ in pack.members])
+        ended = {"state": PackState.SUPERSEDED, "reason": reason, "finished_ms": work.now_ms}
+        work.connection.execute(update(packs).where(packs.c.pack_id == pack_id).values(ended))
+        _insert_packs(work, old.round, new, members, replanned=True)
+        into = [pack.pack_id for pack in new]
+        work.event(EventKind.PACK_REPLANNED, pack_id=pack_id, into=into, reason=reason)
+
+
+def _mark_planned(work: StudyWrite, round_number: int, device_class: str) -> None:
+    where = and_(rounds.c.study_id == work.study_id, rounds.c.round == round_number)
+    unplanned = update(rounds).where(where, rounds.c.planned_ms.is_(None)).values(planned_ms=work.now_ms)
+    if work.connection.execute(unplanned).rowcount != 1:
+        raise WrongState(f"study {work.study_id}: round {round_number} has a plan already, or does not exist")
+    if work.study.device_class is None:
+        work.change(device_class=device_class)
+    elif work.study.device_class != device_class:
+        raise WrongState(f"study {work.study_id} is planned for {work.study.device_class}, this is {device_class}")
+
+
+def _waiting_trials(work: StudyWrite, round_number: int) -> dict[str, SqlRow]:
+    query = select(trials.c.row, trials.c.trial_id, trials.c.measurement_id).where(
+        trials.c.study_id == work.study_id,
+        trials.c.superseded_in == 0,
+        trials.c.state == TrialState.QUEUED,
+        trials.c.round == round_number,
+    )
+    return {row.trial_id: row for row in work.connection.execute(query)}
+
+
+def _check_covered(waiting: dict[str, SqlRow], placed: list[str]) -> None:
+    twice = [trial_id for trial_id, times in Counter(placed).items() if times > 1]
+    missing = waiting.keys() - set(placed)
+    unknown = set(placed) - waiting.keys()
+    if twice or missing or unknown:
+        raise ValueError(f"plan: {len(twice)} trials placed twice, {len(missing)} missing, {len(unknown)} not waiting")
+
+
+def _insert_packs(
+    work: StudyWrite, round_number: int, new: Sequence[NewPack], rows: dict[str, SqlRow], *, replanned: bool
+) -> None:
+    for pack_chunk in chunks(new, CHUNK_ROWS):
+        work.connection.execute(insert(packs), [new_pack(work.study_id, round_number, pack) for pack in pack_chunk])
+    placements = (
+        {
+            "b_row": rows[trial_id].row,
+            "b_pack_id": pack.pack_id,
+            "b_slot": slot,
+            "b_execution_id": pack.execution_id,
+            "b_replanned": replanned,
+        }
+        for pack in new
+        for trial_id, slot in pack.members
+    )
+    for placement_chunk in chunks(placements, CHUNK_ROWS):
+        work.connection.execute(_PLACE_TRIAL, placement_chunk)
+
+
+def _take_over(work: StudyWrite, reused: Sequence[Reuse], rows: dict[str, SqlRow]) -> None:
+    for chunk in chunks(reused, MAX_IN_LIST):
+        found = _finished(work.connection, [reuse.trial_id for reuse in chunk], work.study.owner)
+        sources = {(row.trial_id, row.study_id, row.execution_id, row.measurement_id): row for row in found}
+        changes = []
+        for reuse in chunk:
+            mine = rows[reuse.trial_id]
+            key = (reuse.trial_id, reuse.source_study_id, reuse.execution_id, mine.measurement_id)
+            if key not in sources:
+                raise ValueError(
+                    f"trial {reuse.trial_id}: study {reuse.source_study_id} has no finished one of the same ids"
+                )
+            changes.append(_taken_over(mine.row, sources[key], work.now_ms))
+            payload = {
+                "trial_id": reuse.trial_id,
+                "outcome": sources[key].outcome,
+                "reused_from": reuse.source_study_id,
+            }
+            work.event(EventKind.TRIAL_DONE, **payload)
+        work.connection.execute(_TAKE_OVER, changes)
+
+
+def _taken_over(row_number: int, source: SqlRow, now_ms: int) -> dict[str, Any]:
+    same = ("pack_id", "slot", "execution_id", "outcome", "reason", "summary")
+    return {
+        "b_row": row_number,
+        "b_state": TrialState.DONE,
+        "b_reused_from": source.study_id,
+        "b_finished_ms": now_ms,
+        **{f"b_{name}": getattr(source, name) for name in same},
+    }
+
+
+def _finished(connection: Connection, trial_ids: list[str], owner: str) -> Sequence[SqlRow]:
+    query = (
+        select(trials)
+        .join(studies, studies.c.id == trials.c.study_id)
+        .where(
+            trials.c.trial_id.in_(trial_ids),
+            trials.c.superseded_in == 0,
+            trials.c.state == TrialState.DONE,
+            studies.c.owner == owner,
+        )
+        .order_by(trials.c.row)
+    )
+    return connection.execute(query).all()

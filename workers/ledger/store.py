@@ -1,0 +1,139 @@
+"""Transactions: read, write, and write to one study under its fence with events that leave no gap."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import DatabaseError
+
+from schemas.errors import PlaceError, StaleFence, StudyNotFound, WrongState
+from schemas.trials import TrialState
+from workers.ledger.dialect import WRITES, meaning, now_ms
+from workers.ledger.mapping import SqlRow
+from workers.ledger.place import Place
+from workers.ledger.rows import EventKind, PackState
+from workers.ledger.tables import events, studies
+
+CHUNK_ROWS = 5_000
+"""Rows per bulk statement."""
+MAX_IN_LIST = 500
+"""Values in one IN (...): well under every backend's limit on parameters."""
+
+
+class Store:
+    """An open database whose tables are known to be current."""
+
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self.place = place
+        self.engine = engine
+        self._writer = engine.execution_options(**{WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database throughout (Postgres: one per statement)."""
+        with naming_the_place(self.place), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write: all of it or nothing. On SQLite one at a time, from its first statement on."""
+        with naming_the_place(self.place), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write_study(self, study_id: str, fence: int | None = None) -> Iterator["StudyWrite"]:
+        """A write transaction that holds the study's row.
+
+        Raises:
+            StudyNotFound: no such study.
+            StaleFence: `fence` is given and is not the study's newest attempt.
+        """
+        with self.write() as connection:
+            work = StudyWrite(connection, study_id, fence)
+            yield work
+            work.flush()
+
+
+class StudyWrite:
+    """One write to one study. Holding its row makes event numbers gapless and ordered by commit."""
+
+    def __init__(self, connection: Connection, study_id: str, fence: int | None) -> None:
+        self.connection = connection
+        self.study_id = study_id
+        self.study = _locked_study(connection, study_id)
+        if fence is not None and fence != self.study.attempt:
+            raise StaleFence(f"study {study_id}: attempt {fence} was replaced by attempt {self.study.attempt}")
+        # Read after the row is held: a clock read before waiting for it could run backwards between events.
+        self.now_ms: int = clock_ms(connection)
+        self._events: list[dict[str, Any]] = []
+
+    def event(self, kind: EventKind, **payload: Any) -> None:
+        """Note an event; it is inserted when the transaction ends well."""
+        seq = self.study.last_event_seq + len(self._events) + 1
+        self._events.append(
+            {"study_id": self.study_id, "seq": seq, "at_ms": self.now_ms, "kind": kind, "payload": payload}
+        )
+
+    def change(self, **values: Any) -> None:
+        """Set columns of the study's row."""
+        self.connection.execute(update(studies).where(studies.c.id == self.study_id).values(**values))
+
+    def flush(self) -> None:
+        """Insert the events that were noted and move the study's counter along."""
+        if self._events:
+            self.connection.execute(insert(events), self._events)
+            self.change(last_event_seq=self._events[-1]["seq"], updated_ms=self.now_ms)
+
+
+def clock_ms(connection: Connection) -> int:
+    """The database's clock, in milliseconds since 1970 UTC."""
+    return int(connection.execute(select(now_ms())).scalar_one())
+
+
+def move(current: TrialState, new: TrialState, what: str) -> None:
+    """Raise WrongState unless `current` may become `new`."""
+    if not current.can_become(new):
+        raise WrongState(f"{what} is {current} and cannot become {new}")
+
+
+State = TypeVar("State", TrialState, PackState)
+
+
+def sources(target: State) -> list[State]:
+    """The states from which `target` may be reached."""
+    return [state for state in type(target) if state.can_become(target)]
+
+
+def _locked_study(connection: Connection, study_id: str) -> SqlRow:
+    # Not the whole row: a spec may have a megabyte.
+    columns = [
+        studies.c[name]
+        for name in (
+            "state",
+            "attempt",
+            "continuations",
+            "owner",
+            "publishing",
+            "cancel_requested",
+            "device_class",
+            "total",
+            "last_event_seq",
+        )
+    ]
+    row = connection.execute(select(*columns).where(studies.c.id == study_id).with_for_update()).one_or_none()
+    if row is None:
+        raise StudyNotFound(f"no study {study_id} in this ledger")
+    return row
+
+
+@contextmanager
+def naming_the_place(place: Place) -> Iterator[None]:
+    """Turn a driver's error that is about the place (full, read-only, locked, gone) into a PlaceError that names it."""
+    try:
+        yield
+    except DatabaseError as error:
+        text = meaning(error)
+        if text is None:
+            raise
+        raise PlaceError(f"ledger {place}: {text}") from error

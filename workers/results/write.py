@@ -1,0 +1,80 @@
+"""Writes a study's result folder: every table, the resolved spec, the report. Works on a half-done study too."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+
+from schemas.records import PACK_TABLES
+from schemas.study import Study, parse_study
+from schemas.workloads import Analytic
+from workers.analysis import StudyReport, analyse, steps_to_target, write_report
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import TrialRow
+from workers.places import Places
+from workers.records import RecordStore, SegmentRef, read_result_table, write_result_table
+from workers.results.folder import SPEC_FILE, claim_folder, mark
+from workers.results.trial_table import trial_table
+
+
+def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -> StudyReport:
+    """Write (again) everything that a study's folder holds.
+
+    Raises:
+        PlaceError: the folder holds another study, or cannot be written.
+        CorruptRecord: a record file is not what its manifest says.
+    """
+    claim_folder(folder, study_id)
+    row = ledger.study(study_id)
+    study = parse_study(row.spec)
+    (folder / SPEC_FILE).write_text(mark(study_id) + as_yaml(row.spec), encoding="utf-8")
+    trials = list(ledger.trials(study_id))
+    store = RecordStore(places.records)
+    manifests = [
+        tuple(SegmentRef(**segment) for segment in manifest) for manifest in ledger.manifests(study_id).values()
+    ]
+    # A pack taken over from another study holds trials that are not of this one.
+    wanted = {trial.trial_id for trial in trials} if any(trial.reused_from for trial in trials) else None
+    for table in PACK_TABLES:
+        write_result_table(folder, table, _parts(store.iter_many(manifests, table, trial_ids=wanted)))
+    reached = _steps_to_target(folder, study, trials)
+    write_result_table(folder, "trials", trial_table(study, trials, reached))
+    report = analyse(folder, row.spec)
+    write_report(report, folder)
+    return report
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """A document as YAML 1.2 block text."""
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = io.StringIO()
+    writer.dump(dict(document), stream)
+    return stream.getvalue()
+
+
+def _parts(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table.combine_chunks()
+
+
+def _steps_to_target(folder: Path, study: Study, trials: list[TrialRow]) -> dict[str, int]:
+    analysis = study.fields.analysis
+    if analysis.target is None:
+        return {}
+    analytic = {variant.name for variant in study.variants("workloads") if isinstance(variant.spec, Analytic)}
+    metric_of = {trial.workload: "train_loss" if trial.workload in analytic else analysis.metric for trial in trials}
+    reached: dict[str, int] = {}
+    for metric in sorted(set(metric_of.values())):
+        table = "steps" if metric == "train_loss" else "evaluations"
+        if metric.startswith("test_"):
+            continue  # measured at the end alone
+        rows = read_result_table(folder, table, ["trial_id", "step", metric]).to_pandas()
+        found = steps_to_target(rows, metric, analysis.target)
+        mine = {trial.trial_id for trial in trials if metric_of[trial.workload] == metric}
+        reached |= {trial_id: int(step) for trial_id, step in found.items() if trial_id in mine}
+    return reached

@@ -1,0 +1,80 @@
+"""Which training examples each trial sees at each step."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from workers.science.datasets import Examples
+from workers.science.protocols import Batch
+from workers.science.streams import generator
+
+
+class DataOrder:
+    """The order of one seed: epoch after epoch, each a permutation of its own, cut into batches of B.
+
+    Batches run over the ends of epochs, so that all have B examples and stack. With `replacement` an "epoch" is as many
+    independent draws.
+    """
+
+    def __init__(self, seed: int, num_examples: int, *, replacement: bool = False) -> None:
+        self._seed = seed
+        self._num_examples = num_examples
+        self._replacement = replacement
+        self._epochs: dict[int, Tensor] = {}
+
+    def positions(self, first: int, last: int) -> Tensor:
+        """int64 [last - first]: the examples at the positions first ... last - 1 of the endless order."""
+        first_epoch, last_epoch = first // self._num_examples, (last - 1) // self._num_examples
+        # of the past only the epoch in which the next batch may still begin is kept
+        self._epochs = {epoch: order for epoch, order in self._epochs.items() if epoch >= first_epoch}
+        orders = [self._epoch(epoch) for epoch in range(first_epoch, last_epoch + 1)]
+        start = first - first_epoch * self._num_examples
+        return torch.cat(orders)[start : start + last - first]
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            stream = generator(self._seed, "data_order", epoch)
+            if self._replacement:
+                drawn = torch.randint(self._num_examples, (self._num_examples,), generator=stream)
+            else:
+                drawn = torch.randperm(self._num_examples, generator=stream)
+            self._epochs[epoch] = drawn
+        return self._epochs[epoch]
+
+
+class StackedBatches:
+    """The training batches of a pack: one order per distinct seed, the examples gathered on the device."""
+
+    def __init__(
+        self, train: Examples, data_order_seeds: Sequence[int], batch_size: int, *, replacement: bool = False
+    ) -> None:
+        self._train = train
+        self._batch_size = batch_size
+        distinct = sorted(set(data_order_seeds))
+        self._orders = [DataOrder(seed, len(train), replacement=replacement) for seed in distinct]
+        self._order_of_slot = torch.tensor([distinct.index(seed) for seed in data_order_seeds])
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first ... last - 1; their indices go to the device at once."""
+        if last <= first:
+            return
+        size, num_slots = self._batch_size, len(self._order_of_slot)
+        positions = [order.positions(first * size, last * size).view(-1, size) for order in self._orders]
+        index_TNB = torch.stack(positions, dim=1).index_select(1, self._order_of_slot)
+        for index_B in index_TNB.reshape(last - first, -1).to(self._train.targets.device).unbind():
+            examples = self._train.take(index_B)
+            inputs = examples.inputs.view(num_slots, size, *examples.inputs.shape[1:])
+            yield Batch((inputs, examples.targets.view(num_slots, size)), stacked=True, size=size)
+
+
+class SharedBatch:
+    """The same batch at every step, for all trials: the whole training set, or nothing for an analytic function."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """`last - first` times the batch."""
+        for _ in range(first, last):
+            yield self._batch

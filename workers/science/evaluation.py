@@ -1,0 +1,51 @@
+"""Loss and accuracy of a pack on fixed examples."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from workers.science.datasets import DeviceData, Examples
+from workers.science.parameters import Layout
+from workers.science.protocols import Loss, Model
+from workers.science.tracing import Traced
+
+COLUMNS = ("train_eval_loss", "validation_loss", "validation_accuracy")
+TEST_COLUMNS = ("test_loss", "test_accuracy")
+
+
+def evaluation_function(model: Model, loss: Loss, layout: Layout) -> Traced:
+    """(params_NP, inputs, targets) -> losses [N] and accuracies [N]; the examples are shared by all trials."""
+
+    def of_one_trial(params_P: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        outputs_BC = model.apply(layout.unflatten(params_P), inputs)
+        is_right_B = outputs_BC.argmax(-1) == targets
+        return loss(outputs_BC, targets), is_right_B.to(outputs_BC.dtype).mean()
+
+    return Traced(vmap(of_one_trial, in_dims=(0, None, None)))
+
+
+class Evaluator:
+    """Reads the fixed sets of a workload; changes nothing and draws nothing."""
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], data: DeviceData, rows: int) -> None:
+        self._function = function
+        self._data = data
+        self._rows = rows
+
+    def read(self, params_NP: Tensor) -> Tensor:
+        """[3, N]: train_eval_loss, validation_loss, validation_accuracy."""
+        train_loss_N, _ = self._on(self._data.train_evaluation, params_NP)
+        validation_loss_N, validation_accuracy_N = self._on(self._data.validation, params_NP)
+        return torch.stack((train_loss_N, validation_loss_N, validation_accuracy_N))
+
+    def read_test(self, params_NP: Tensor) -> Tensor:
+        """[2, N]: test_loss, test_accuracy."""
+        return torch.stack(self._on(self._data.test, params_NP))
+
+    def _on(self, examples: Examples, params_NP: Tensor) -> tuple[Tensor, Tensor]:
+        # a few trials at a time: the activations of 1,024 examples then stay in the cache
+        parts = [self._function(rows_nP, examples.inputs, examples.targets) for rows_nP in params_NP.split(self._rows)]
+        losses, accuracies = zip(*parts, strict=True)
+        return torch.cat(losses), torch.cat(accuracies)

@@ -1,0 +1,61 @@
+"""The loss of a pack, its gradient and its Hessian-vector product, from the loss of one trial."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.func import grad, grad_and_value, jvp, vmap
+
+from workers.science.protocols import Batch, TrialLoss
+from workers.science.tracing import Traced
+
+
+class PackObjective:
+    """`trial_loss(params_P, *batch) -> scalar`, batched over the pack by vmap and replayed from a trace.
+
+    Serves any number of trials and any batch; may be shared by all packs of a process that train the same graph.
+    """
+
+    def __init__(self, trial_loss: TrialLoss, num_parameters: int, *, trace: bool = True) -> None:
+        self.num_parameters = num_parameters
+        self._trial_loss = trial_loss
+        self._trace = trace
+        self._batched: dict[tuple[str, int, bool], Traced] = {}
+
+    def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [N] of `params_NP` on `batch`."""
+        return self._call("loss", batch, params_NP)[0]
+
+    def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [N] and gradients [N, P]."""
+        loss_N, grads_NP = self._call("loss_and_grad", batch, params_NP)
+        return loss_N, grads_NP
+
+    def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Hessian-vector products [N, P], forward over reverse."""
+        return self._call("hvp", batch, params_NP, vectors_NP)[0]
+
+    def _call(self, what: str, batch: Batch, *stacked: Tensor) -> tuple[Tensor, ...]:
+        key = (what, len(batch.tensors), batch.stacked)
+        if key not in self._batched:
+            in_dims = (0,) * len(stacked) + (0 if batch.stacked else None,) * len(batch.tensors)
+            function = vmap(self._of_one_trial(what), in_dims=in_dims)
+            self._batched[key] = Traced(function, enabled=self._trace)
+        return self._batched[key](*stacked, *batch.tensors)
+
+    def _of_one_trial(self, what: str) -> Callable[..., tuple[Tensor, ...]]:
+        trial_loss = self._trial_loss
+        if what == "loss":
+            return lambda params_P, *batch: (trial_loss(params_P, *batch),)
+        if what == "loss_and_grad":
+
+            def loss_and_grad(params_P: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+                grad_P, value = grad_and_value(trial_loss)(params_P, *batch)
+                return value, grad_P
+
+            return loss_and_grad
+
+        def hvp(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
+            _, product_P = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
+            return (product_P,)
+
+        return hvp

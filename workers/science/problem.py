@@ -1,0 +1,170 @@
+"""What a pack trains on: the objective, the starting parameters and the batches, from the workload's spec."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from schemas.probes import Probe as ProbeSpec
+from schemas.trials import TrialSpec
+from schemas.workloads import Analytic, Classification
+from schemas.workloads import Loss as LossSpec
+from schemas.workloads import Model as ModelSpec
+from workers.science.batches import SharedBatch, StackedBatches
+from workers.science.datasets import DataArrays, DeviceData, to_device
+from workers.science.device import dtype_of
+from workers.science.evaluation import Evaluator, evaluation_function
+from workers.science.objective import PackObjective
+from workers.science.parameters import Layout
+from workers.science.probes.fixed_batches import batch_id, probe_batches
+from workers.science.protocols import Batch, Model, Objective
+from workers.science.registry import build_function, build_loss, build_model
+from workers.science.streams import generator
+from workers.science.tracing import Traced
+
+EVALUATION_BYTES = 2**20
+"""Activations that an evaluation holds at once per layer on a CPU: half of a core's second-level cache."""
+
+
+class TrainingBatches(Protocol):
+    """Where the loop's batches come from."""
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first ... last - 1."""
+
+
+@dataclass(frozen=True)
+class ProbeBatches:
+    """The fixed batches of one probe."""
+
+    batches: tuple[Batch, ...]
+    batch_id: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything about the workload that the loop needs."""
+
+    objective: Objective
+    start_NP: Tensor
+    batches: TrainingBatches
+    batch_size: int
+    gradient_clip_norm: float | None
+    divergence_factor: float | None
+    evaluator: Evaluator | None = None
+    evaluate_every_steps: int = 0
+    reference_loss: float | None = None
+    """Loss of the best constant answer; None for an analytic function, whose reference is its start."""
+    optimum: float | None = None
+    stop_gap: float | None = None
+    lr_multiplier_P: Tensor | None = None
+    data: DeviceData | None = None
+
+    def probe_batches(self, spec: ProbeSpec) -> ProbeBatches:
+        """The batches on which a probe measures: the same in every pack of every study."""
+        if self.data is None:
+            return ProbeBatches((Batch(),), "", 1)
+        train = self.data.train
+        indices = probe_batches(spec, len(train), self.batch_size)
+        parts = [train.take(torch.from_numpy(index).to(train.targets.device)) for index in indices]
+        batches = tuple(Batch((part.inputs, part.targets), size=len(part)) for part in parts)
+        return ProbeBatches(batches, batch_id(indices, self.data.sha256), len(indices[0]))
+
+
+def build_problem(
+    workload: Classification | Analytic, trials: Sequence[TrialSpec], data: DataArrays | None, device: torch.device
+) -> Problem:
+    """The problem that the N slots share, each trial with its own start and data order.
+
+    Raises:
+        ValueError: no data for a classification, data for an analytic function, a precision that is not built.
+    """
+    if isinstance(workload, Analytic):
+        return _analytic(workload, len(trials), device)
+    if data is None:
+        raise ValueError(f"data: got none, allowed the arrays of {workload.dataset.kind}")
+    return _classification(workload, trials, data, device)
+
+
+def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
+    function = build_function(workload.function)
+    start_P = function.start(workload.start).to(dtype=dtype_of(workload.dtype), device=device)
+    return Problem(
+        objective=PackObjective(function.value, function.num_parameters),
+        start_NP=start_P.expand(num_slots, -1).clone(),
+        batches=SharedBatch(Batch()),
+        batch_size=1,
+        gradient_clip_norm=workload.gradient_clip_norm,
+        divergence_factor=None,
+        optimum=function.optimum,
+        stop_gap=workload.stop.gap if workload.stop is not None else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What packs of the same model share in a process: traced once, used by all of them."""
+
+    model: Model
+    layout: Layout
+    objective: PackObjective
+    evaluation: Traced
+    widest_layer: int
+
+
+@lru_cache(maxsize=64)
+def _graph(model_spec: ModelSpec, loss_spec: LossSpec, input_shape: tuple[int, ...], num_classes: int) -> _Graph:
+    model, loss = build_model(model_spec, input_shape, num_classes), build_loss(loss_spec)
+    layout = Layout.of(model.init(generator(0, "layout"), torch.float32))
+
+    def trial_loss(params_P: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(model.apply(layout.unflatten(params_P), inputs), targets)
+
+    objective = PackObjective(trial_loss, layout.num_parameters)
+    return _Graph(model, layout, objective, evaluation_function(model, loss, layout), max(model_spec.widths))
+
+
+def _classification(
+    workload: Classification, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
+) -> Problem:
+    dtype = dtype_of(workload.precision)
+    data = to_device(arrays, dtype, device)
+    graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes)
+    starts = {
+        seed: graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype))
+        for seed in {trial.seed.initialization for trial in trials}
+    }
+    multipliers = graph.model.lr_multipliers(trials[0].optimizer.kind)
+    is_scaled = any(factor != 1.0 for factor in multipliers.values())
+    batch_size = len(data.train) if workload.batch_size == "full" else workload.batch_size
+    return Problem(
+        objective=graph.objective,
+        start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
+        batches=_batches(workload, trials, data),
+        batch_size=batch_size,
+        gradient_clip_norm=workload.gradient_clip_norm,
+        divergence_factor=workload.divergence_factor,
+        evaluator=Evaluator(graph.evaluation, data, _evaluation_rows(data, graph, len(trials), device)),
+        evaluate_every_steps=workload.evaluation.every_steps,
+        reference_loss=build_loss(workload.loss).constant_answer(data.train.targets.cpu(), data.num_classes),
+        lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
+        data=data,
+    )
+
+
+def _batches(workload: Classification, trials: Sequence[TrialSpec], data: DeviceData) -> TrainingBatches:
+    if workload.batch_size == "full":
+        return SharedBatch(Batch((data.train.inputs, data.train.targets), size=len(data.train)))
+    seeds = [trial.seed.data_order for trial in trials]
+    return StackedBatches(data.train, seeds, workload.batch_size, replacement=workload.sampling == "replacement")
+
+
+def _evaluation_rows(data: DeviceData, graph: _Graph, num_slots: int, device: torch.device) -> int:
+    if device.type != "cpu":
+        return num_slots
+    bytes_per_trial = len(data.train_evaluation) * graph.widest_layer * data.train.inputs.element_size()
+    return min(num_slots, max(1, EVALUATION_BYTES // bytes_per_trial))

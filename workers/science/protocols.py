@@ -1,0 +1,225 @@
+"""What the parts of the science promise each other: the only file to read before adding one.
+
+Letters in names: N trials of a pack (n: some of them), P parameters of one trial, B batch, C classes, T steps.
+Everything that touches a pack is batched over its leading axis, elementwise between trials, and never syncs the host
+(probes alone may, where an iteration must know that it can stop).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.schedules import Optimum
+from schemas.workloads import Start
+
+State = dict[str, Tensor]
+"""Named tensors with the leading axis N: what a checkpoint must hold of a part."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss is taken on: `tensors` go to the loss after the parameters.
+
+    `stacked`: each tensor has a leading axis N, one batch per trial; else all trials share it. An analytic function has
+    no tensors.
+    """
+
+    tensors: tuple[Tensor, ...] = ()
+    stacked: bool = False
+    size: int = 1
+    """Examples per trial."""
+
+    def select(self, index_n: Tensor) -> "Batch":
+        """The batch of some trials of the pack."""
+        if not self.stacked:
+            return self
+        return Batch(tuple(tensor.index_select(0, index_n) for tensor in self.tensors), True, self.size)
+
+
+class Objective(Protocol):
+    """The loss of a pack as a function of its flat parameters: what training and probes differentiate.
+
+    The leading axis may be any n >= 1 trials. Nothing here changes its arguments or draws a random number.
+    """
+
+    num_parameters: int
+
+    def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [N]: one forward pass each."""
+
+    def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [N] and gradients [N, P]: one gradient each."""
+
+    def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Hessian-vector products [N, P], exact (forward over reverse): two gradients' worth each."""
+
+
+class Model(Protocol):
+    """A stateless network, built from its spec, the shape of one example and the number of classes."""
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+        """One trial's parameters, on the CPU, in a fixed order."""
+
+    def apply(self, params: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Outputs [B, C] of one trial for inputs [B, ...]; runs under torch.func.vmap."""
+
+    def lr_multipliers(self, optimizer_kind: str) -> dict[str, float]:
+        """Factor on the learning rate by parameter name: all 1.0 in the standard parametrization."""
+
+
+class Loss(Protocol):
+    """Mean loss of one trial's batch."""
+
+    def __call__(self, outputs_BC: Tensor, targets_B: Tensor) -> Tensor:
+        """A scalar, in nats."""
+
+    def constant_answer(self, targets_n: Tensor, num_classes: int) -> float:
+        """Loss of the best constant answer on these targets: what a model must beat not to be stalled."""
+
+
+class Function(Protocol):
+    """An analytic function whose constants are known, built from its spec (workers/science/functions)."""
+
+    num_parameters: int
+    optimum: float | None
+    """The infimum; None where there is none, and then no gap."""
+
+    def value(self, params_P: Tensor) -> Tensor:
+        """f(w), a scalar; runs under vmap, grad and jvp: branches are torch.where."""
+
+    def start(self, start: Start) -> Tensor:
+        """The starting point [P] in float64. Raises ValueError where the form does not fit the function."""
+
+
+class Optimizer(Protocol):
+    """An update rule over the flat matrix [N, P]; hyperparameters that differ inside the pack are [N, 1] columns.
+
+    The state holds "lr" [N] in float64: an update uses what stands there, and what stands there is what is recorded.
+    `update` is elementwise, so the loop may call it on some rows at a time (the matrices then stay in the cache).
+    """
+
+    def init(self, params_NP: Tensor) -> State:
+        """The state before the first update."""
+
+    def coefficients(self, state: State) -> tuple[Tensor, ...]:
+        """The columns [N, 1] of the update about to be made, from "lr"; counts the update. Once a step."""
+
+    def update(
+        self, grads_NP: Tensor, state: State, params_NP: Tensor, coefficients: Sequence[Tensor], out_NP: Tensor
+    ) -> None:
+        """Writes what is to be added to the parameters to `out_NP`; changes the state in place, never the parameters.
+
+        All arguments hold the same rows. `grads_NP` may be used as scratch.
+        """
+
+    def preconditioner(self, state: State) -> Tensor | None:
+        """[N, P] of the update last made; None means the identity."""
+
+    def stability_threshold(self, lr_N: Tensor) -> Tensor:
+        """Sharpness [N] above which training at this rate is unstable (sgd (2+2b)/lr; adam (2+2b1)/((1-b1) lr))."""
+
+
+Observation = dict[str, Tensor]
+"""What a closed loop may read: "loss" [n], the training batch's loss at the present parameters."""
+
+
+class ClosedLoopRule(Protocol):
+    """A learning rate found from the loss while training. One instance serves n members that share its spec.
+
+    The loop applies min(peak_lr, rate), latches, lets the decay follow, and records the realised length: a rule only
+    says its rate, `scale` included. Its state is checkpointed; a key "gap_clamped" (int64 [n]) counts the times a
+    negative gap was set to 0.
+    """
+
+    optimum: Optimum
+
+    def init(self, n: int, dtype: torch.dtype, device: torch.device) -> State:
+        """The state before the first update."""
+
+    def next(
+        self, state: State, observation: Observation, evaluate: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, State]:
+        """The rates [n] of the updates about to be made, and the next state (new tensors or the same ones).
+
+        `evaluate(params_nP) -> loss_n` spends extra forward passes on the present batch; they are counted.
+        """
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """One call of a probe: n members of the pack that have a point at this step. Tensors are copies, free to use."""
+
+    objective: Objective
+    batches: tuple[Batch, ...]
+    """The fixed probe batches (`spec.batch.count` of them), shared by all trials (`stacked` False)."""
+    params_nP: Tensor
+    """w_k"""
+    next_params_nP: Tensor | None
+    """w_{k+1}, for a probe with `needs_next`."""
+    lr_n: Tensor
+    """float64, the rate of the update made from here."""
+    hvps_left_n: Tensor
+    """int64: what each member may still spend on this probe; a probe adds what it spent to its reading, the loop
+    subtracts."""
+    points_left_n: Tensor
+    """int64: points of this probe that each member still has to come, this one not counted: a probe that shares
+    `hvps_left_n` between its points leaves them something."""
+    alive_n: Tensor
+    """bool: a member that is over needs no answer, and must not keep the others waiting."""
+    step: int
+    """k: with the probe's name, what its random directions are drawn from."""
+
+
+@dataclass(frozen=True)
+class ProbeReading:
+    """What a probe found, each [n] on the device: columns of the table `probes`; NaN where one has no meaning."""
+
+    value: Tensor
+    error: Tensor
+    lower: Tensor
+    upper: Tensor
+    converged: Tensor
+    num_gradients: Tensor
+    num_hvps: Tensor
+    loss: Tensor
+    gradient_norm: Tensor
+    step_norm: Tensor
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """A measurement along training. Built from its spec; everything it remembers is in its state."""
+
+    name: str
+    needs_next: bool
+    """True: measured after the update, with w_k and w_{k+1} (a secant); False: with w_k alone."""
+
+    def init(self, n: int, num_parameters: int, dtype: torch.dtype, device: torch.device) -> State:
+        """The state of n members, leading axis n: warm vectors, for instance. May be empty."""
+
+    def measure(self, request: ProbeRequest, state: State) -> tuple[ProbeReading, State]:
+        """Reads n members. `state` is theirs alone (leading axis n); the loop puts the new one back into the pack's."""
+
+
+Table = dict[str, NDArray[Any]]
+"""Column name -> 1-D array, in the order of schemas.records."""
+
+
+@dataclass
+class ChunkColumns:
+    """What a chunk of steps came to: rows by table, columns as in schemas.records, sorted by trial and step."""
+
+    first_step: int
+    last_step: int
+    """The last step that has been made a row of."""
+    tables: dict[str, Table] = field(default_factory=dict)
+
+
+TrialLoss = Callable[..., Tensor]
+"""(params_P, *batch tensors of one trial) -> scalar."""
+
+Batches = Sequence[Batch]

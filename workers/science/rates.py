@@ -1,0 +1,168 @@
+"""The learning rate of every trial at every step: known before the run, or found by a closed loop while it trains."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.schedules import ConstantDecay, CosineDecay, Decay, LinearDecay, SmoothnessLawWarmup
+from schemas.trials import TrialSpec
+from workers.schedules import factors
+from workers.science.protocols import Batch, Objective, State
+from workers.science.registry import build_rule
+
+NEVER = -1
+NO_LIMIT = 2**62
+
+
+class OpenLoopRates:
+    """peak_lr x factor(k) for the slots whose schedule is known before the run; 0 for the others."""
+
+    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, device: torch.device) -> None:
+        self._device = device
+        curves = {trial.schedule: np.empty(0) for trial in trials}
+        for schedule in curves:
+            is_closed_loop = isinstance(schedule.warmup, SmoothnessLawWarmup)
+            curves[schedule] = np.zeros(total_steps) if is_closed_loop else factors(schedule, total_steps)
+        self._curves = [(trial.peak_lr, curves[trial.schedule]) for trial in trials]
+
+    def steps(self, first: int, last: int) -> Iterator[Tensor]:
+        """[N] in float64 for each of the steps first ... last - 1; they go to the device at once."""
+        rates_TN = np.stack([peak * curve[first:last] for peak, curve in self._curves], axis=1)
+        yield from torch.tensor(rates_TN, dtype=torch.float64, device=self._device).unbind()
+
+
+class ClosedLoop:
+    """The slots that share one closed-loop warmup and one decay.
+
+    While the warmup lasts the rate is min(peak_lr, rule). It ends with the update k whose rate first equals peak_lr, or
+    with update max_steps - 1, whichever comes first, and then has been k + 1 updates long. From there on the rate is
+    that of an open loop whose warmup had this length: peak_lr x decay. Without `latch` the rule goes on to cap it.
+    """
+
+    def __init__(
+        self,
+        warmup: SmoothnessLawWarmup,
+        decay: Decay,
+        slots: Sequence[int],
+        peaks: Sequence[float],
+        total_steps: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.slots = list(slots)
+        self._warmup = warmup
+        self._decay = decay
+        self._rule = build_rule(warmup)
+        self._total_steps = total_steps
+        self._max_steps = warmup.max_steps or NO_LIMIT
+        self._index_n = torch.tensor(self.slots, device=device)
+        self._peak_n = torch.tensor(peaks, dtype=torch.float64, device=device)
+        n = len(self.slots)
+        self.state: State = {
+            "warmup_steps": torch.full((n,), NEVER, dtype=torch.int64, device=device),
+            "gap_clamped_counted": torch.zeros(n, dtype=torch.int64, device=device),
+            "forward_passes": torch.zeros(n, dtype=torch.int64, device=device),
+        }
+        self._own_names = tuple(self.state)
+        self.state.update({f"rule.{name}": tensor for name, tensor in self._rule.init(n, dtype, device).items()})
+
+    def apply(
+        self, step: int, loss_N: Tensor, alive_N: Tensor, lr_N: Tensor, evaluate: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
+        """Writes the rates of update `step` into `lr_N`. `evaluate(params_nP, slots_n)`: losses on this batch."""
+        alive_n = alive_N.index_select(0, self._index_n)
+        rate_n = self._ask(loss_N, alive_n, evaluate)
+        capped_n = torch.minimum(rate_n, self._peak_n)
+        ends_now_n = (capped_n >= self._peak_n) | (step + 1 >= self._max_steps)
+        ends_now_n &= alive_n & (self.state["warmup_steps"] == NEVER)
+        warmup_steps_n = self.state["warmup_steps"].masked_fill_(ends_now_n, step + 1)
+        decayed_n = self._peak_n * self._decay_factor(step, warmup_steps_n)
+        if not self._warmup.latch:
+            decayed_n = torch.minimum(decayed_n, rate_n)
+        lr_N.index_copy_(0, self._index_n, torch.where(warmup_steps_n == NEVER, capped_n, decayed_n))
+
+    def _ask(self, loss_N: Tensor, alive_n: Tensor, evaluate: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        def counted(params_nP: Tensor) -> Tensor:
+            self.state["forward_passes"] += alive_n
+            return evaluate(params_nP, self._index_n)
+
+        remembered = {
+            name.removeprefix("rule."): tensor for name, tensor in self.state.items() if name not in self._own_names
+        }
+        observation = {"loss": loss_N.index_select(0, self._index_n)}
+        rate_n, remembered = self._rule.next(remembered, observation, counted)
+        self.state.update({f"rule.{name}": tensor for name, tensor in remembered.items()})
+        if "gap_clamped" in remembered:
+            counted_n = self.state["gap_clamped_counted"]
+            self.state["gap_clamped_counted"] = torch.where(alive_n, remembered["gap_clamped"], counted_n)
+        return rate_n.to(torch.float64)
+
+    def _decay_factor(self, step: int, warmup_steps_n: Tensor) -> Tensor:
+        # workers.schedules.decay_factors at a warmup length that only the device knows
+        start_n = warmup_steps_n.clamp(min=1).to(torch.float64)
+        progress_n = ((step - start_n + 1) / (self._total_steps - start_n + 1)).clamp(min=0.0)
+        return DEVICE_DECAYS[self._decay.kind](self._decay, progress_n)
+
+
+def _constant(_spec: ConstantDecay, progress: Tensor) -> Tensor:
+    return torch.ones_like(progress)
+
+
+def _cosine(spec: CosineDecay, progress: Tensor) -> Tensor:
+    return spec.floor + (1.0 - spec.floor) * 0.5 * (1.0 + torch.cos(math.pi * progress))
+
+
+def _linear(spec: LinearDecay, progress: Tensor) -> Tensor:
+    return spec.floor + (1.0 - spec.floor) * (1.0 - progress)
+
+
+DEVICE_DECAYS: Mapping[str, Callable[..., Tensor]] = {"constant": _constant, "cosine": _cosine, "linear": _linear}
+"""The curves of workers.schedules on tensors: a closed loop learns its warmup's length on the device."""
+
+
+class PackRates:
+    """The rates of a pack; what the closed loops remember is `state`."""
+
+    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._open = OpenLoopRates(trials, total_steps, device)
+        groups: dict[tuple[SmoothnessLawWarmup, Decay], list[int]] = {}
+        for slot, trial in enumerate(trials):
+            if isinstance(trial.schedule.warmup, SmoothnessLawWarmup):
+                groups.setdefault((trial.schedule.warmup, trial.schedule.decay), []).append(slot)
+        self.loops = [
+            ClosedLoop(warmup, decay, slots, [trials[slot].peak_lr for slot in slots], total_steps, dtype, device)
+            for (warmup, decay), slots in groups.items()
+        ]
+
+    def steps(self, first: int, last: int) -> Iterator[Tensor]:
+        """[N] in float64 for each step: what the open loops say, to be handed to `close`."""
+        return self._open.steps(first, last)
+
+    def close(
+        self, step: int, lr_N: Tensor, loss_N: Tensor, alive_N: Tensor, objective: Objective, batch: Batch
+    ) -> None:
+        """Lets the closed loops write their rates of update `step` into `lr_N`."""
+        for loop in self.loops:
+            loop.apply(
+                step, loss_N, alive_N, lr_N, lambda params_nP, index_n: objective.loss(params_nP, batch.select(index_n))
+            )
+
+    def state(self) -> State:
+        """What the closed loops remember, by name."""
+        return {f"{i}.{name}": tensor for i, loop in enumerate(self.loops) for name, tensor in loop.state.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts back what `state` gave."""
+        for i, loop in enumerate(self.loops):
+            loop.state = {name: state[f"{i}.{name}"] for name in loop.state}
+
+    def per_slot(self, name: str, num_slots: int, default: int) -> list[int]:
+        """An integer of the closed loops' state by slot, on the host; `default` for the open loops."""
+        values = [default] * num_slots
+        for loop in self.loops:
+            for slot, value in zip(loop.slots, loop.state[name].tolist(), strict=True):
+                values[slot] = value
+        return values

@@ -1,0 +1,43 @@
+"""Which class builds which kind: the one table per family, read by the trainer.
+
+A new kind is one file in its family's package and one line in that package's `BUILDERS`.
+"""
+
+from schemas.probes import Probe as ProbeSpec
+from schemas.schedules import SmoothnessLawWarmup
+from schemas.workloads import AnalyticFunction
+from schemas.workloads import Loss as LossSpec
+from schemas.workloads import Model as ModelSpec
+from workers.science import functions, losses, models, optimizers, probes, rules
+from workers.science.optimizers import PackHyperparameters
+from workers.science.protocols import ClosedLoopRule, Function, Loss, Model, Optimizer, Probe
+
+
+def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> Model:
+    """The network of a classification workload."""
+    return models.BUILDERS[spec.kind](spec, input_shape, num_classes)
+
+
+def build_loss(spec: LossSpec) -> Loss:
+    """The training loss of a classification workload."""
+    return losses.BUILDERS[spec.kind](spec)
+
+
+def build_function(spec: AnalyticFunction) -> Function:
+    """An analytic function."""
+    return functions.BUILDERS[spec.kind](spec)
+
+
+def build_optimizer(kind: str, hyperparameters: PackHyperparameters) -> Optimizer:
+    """The update rule of a pack."""
+    return optimizers.BUILDERS[kind](hyperparameters)
+
+
+def build_rule(spec: SmoothnessLawWarmup) -> ClosedLoopRule:
+    """The closed loop of the members that share this warmup."""
+    return rules.BUILDERS[spec.kind](spec)
+
+
+def build_probe(spec: ProbeSpec) -> Probe:
+    """A measurement along training."""
+    return probes.BUILDERS[spec.kind](spec)

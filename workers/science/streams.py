@@ -1,0 +1,16 @@
+"""Named random streams: a generator is a function of its seed and its names, of nothing else that has been drawn."""
+
+from hashlib import sha256
+
+import torch
+
+
+def generator(seed: int, *names: str | int) -> torch.Generator:
+    """A CPU generator for the stream `names` of `seed`.
+
+    Derived by SHA-256, so streams are independent, and the same in every process, pack and slot. Always on the CPU:
+    what is drawn must not depend on the device.
+    """
+    text = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
+    number = int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
+    return torch.Generator(device="cpu").manual_seed(number)

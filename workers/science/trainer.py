@@ -1,0 +1,206 @@
+"""One pack from its task to its results, chunk by chunk, with a state that can be saved between any two chunks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from schemas.trials import PackTask, TrialResult
+from schemas.workloads import Analytic
+from workers.science import tables
+from workers.science.datasets import DataArrays
+from workers.science.device import prepare
+from workers.science.history import NOT_YET, History
+from workers.science.outcome import DIVERGED, reason_of_end
+from workers.science.probing import PackProbes
+from workers.science.problem import build_problem
+from workers.science.protocols import ChunkColumns
+from workers.science.rates import PackRates
+from workers.science.results import trial_result
+from workers.science.training import Rows, TrainingLoop
+
+STATE_FORMAT = 1
+
+
+class PackTrainer:
+    """Trains the members of `task` together.
+
+    The numbers are a function of the task and the data alone: not of the chunks it is run in, nor of being saved and
+    loaded between them.
+
+    Raises:
+        ValueError: a task that does not fit its data, or asks for what is not built.
+        RuntimeError: the device does not exist here.
+    """
+
+    def __init__(self, task: PackTask, data: DataArrays | None, *, device: str = "cpu") -> None:
+        self._task = task
+        self._members = sorted(task.members, key=lambda member: member.slot)
+        self._device = prepare(device)
+        self.total_steps = task.total_steps(len(data.train_y) if data is not None else None)
+        by_slot = {member.slot: member.trial for member in task.members}
+        # a slot that no member takes trains nothing, but keeps the pack's shape, on which the bits depend
+        trials = [by_slot.get(slot, task.members[0].trial) for slot in range(task.size)]
+        self._problem = build_problem(task.workload, trials, data, self._device)
+        self._rates = PackRates(trials, self.total_steps, self._problem.start_NP.dtype, self._device)
+        self._probes = PackProbes(task.probes, task.members, self._problem)
+        is_member = [slot in by_slot for slot in range(task.size)]
+        optimizers = [trial.optimizer for trial in trials]
+        self._loop = TrainingLoop(self._problem, optimizers, self._rates, self._probes, is_member)
+        self._history = History(task.size)
+        self._is_analytic = isinstance(task.workload, Analytic)
+        self.position = 0
+        self.done = False
+
+    def run_chunk(self, max_steps: int | None = None) -> ChunkColumns:
+        """Makes at most `max_steps` updates (default: the task's chunk) and returns their rows.
+
+        The chunk that reaches the budget, or after which no member is training any more, also ends the pack.
+
+        Raises:
+            ValueError: a closed loop whose given optimum lies above the loss at the start.
+        """
+        assert not self.done
+        first = self.position
+        last = min(self.total_steps, first + (max_steps or self._task.chunk_steps))
+        rows = self._loop.run(first, last)
+        self.position = last
+        self.done = last == self.total_steps or not rows.alive[-1].any()
+        if last == self.total_steps:
+            rows = self._with_last_row(rows)
+        return self._columns(rows)
+
+    def results(self) -> list[TrialResult]:
+        """One per member, in slot order, once the pack is done."""
+        assert self.done
+        passes = self._rates.per_slot("forward_passes", self._task.size, 0)
+        return [
+            trial_result(member, self._history, self._problem, self.total_steps, passes[member.slot])
+            for member in self._members
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, flat: numpy arrays, and values that JSON holds, by name."""
+        tensors = {
+            **{f"loop.{name}": tensor for name, tensor in self._loop.state().items()},
+            **{f"rates.{name}": tensor for name, tensor in self._rates.state().items()},
+            **{f"probes.{name}": tensor for name, tensor in self._probes.state().items()},
+        }
+        return {
+            "format": STATE_FORMAT,
+            "pack_id": self._task.pack_id,
+            "position": self.position,
+            "done": self.done,
+            "seconds": dict(self._loop.seconds),
+            "probe_seconds": [[name, slot, value] for (name, slot), value in self._probes.seconds.items()],
+            # a copy even on the CPU, where the tensors are going to change under it
+            **{name: tensor.detach().cpu().clone().numpy() for name, tensor in tensors.items()},
+            **{f"history.{name}": value for name, value in self._history.state().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` gave, here or in another process.
+
+        Raises:
+            ValueError: the state is another pack's, or of another format.
+        """
+        got, allowed = (state["format"], state["pack_id"]), (STATE_FORMAT, self._task.pack_id)
+        if got != allowed:
+            raise ValueError(f"state (format, pack_id): got {got}, allowed {allowed}")
+        self.position, self.done = int(state["position"]), bool(state["done"])
+        self._loop.load_state(self._tensors(state, "loop."))
+        self._rates.load_state(self._tensors(state, "rates."))
+        self._probes.load_state(self._tensors(state, "probes."))
+        self._history.load_state(_under(state, "history."))
+        self._loop.seconds = dict(state["seconds"])
+        self._probes.seconds = {(name, slot): value for name, slot, value in state["probe_seconds"]}
+
+    def _tensors(self, state: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor(value, device=self._device) for name, value in _under(state, prefix).items()}
+
+    def _with_last_row(self, rows: Rows) -> Rows:
+        """The rows and what is read at the end of the budget, where no update is made any more."""
+        if self._is_analytic:
+            rows = rows.followed_by(self._loop.look(self.total_steps))
+        rows.readings += self._loop.last_readings(self.total_steps)
+        return rows
+
+    def _columns(self, rows: Rows) -> ChunkColumns:
+        training_before = self._history.end_step == NOT_YET
+        own = self._history.take_rows(rows, self._loop.loss_limit_N.double().cpu().numpy())
+        for step, values in rows.evaluations.items():
+            self._history.take_evaluation(step, values)
+        if rows.first_step == 0 and self._is_analytic:
+            self._history.floats["start_loss"] = rows.values["train_loss"][0].copy()
+        if self.done and not self._is_analytic:
+            self._evaluate_end(rows)
+        self._count_probes(rows)
+        has_ended_row = self.done and self.position == self.total_steps
+        tables_of_chunk = {
+            "steps": tables.steps_table(rows, own, self._members),
+            "evaluations": tables.evaluations_table(rows.evaluations, self._history.end_step, self._members),
+            "probes": tables.probes_table(rows.readings, self._history.end_step, self._members, self._probes),
+            "events": tables.events_table(self._events(training_before)),
+            "timings": tables.timings_table(self._timings() if self.done else {}),
+        }
+        last_step = self.total_steps if has_ended_row else self.position - 1
+        return ChunkColumns(rows.first_step, last_step, tables_of_chunk)
+
+    def _evaluate_end(self, rows: Rows) -> None:
+        evaluated, tested = self._loop.final_evaluation()
+        self._history.take_final(evaluated, tested)
+        if self.position < self.total_steps:
+            return
+        loss, total = evaluated[0], self._loop.parameter_sums().double().cpu().numpy()
+        limit = self._loop.loss_limit_N.double().cpu().numpy()
+        for slot in (member.slot for member in self._members):
+            reason = reason_of_end(loss[slot], total[slot], limit[slot])
+            if self._history.end_step[slot] == NOT_YET and reason in DIVERGED:
+                self._history.end(slot, self.total_steps, reason)
+        rows.evaluations[self.total_steps] = evaluated
+        self._history.take_evaluation(self.total_steps, evaluated)
+
+    def _count_probes(self, rows: Rows) -> None:
+        end_step = self._history.end_step
+        for reading, values in rows.readings:
+            slots = list(reading.slots)
+            counts = (end_step[slots] == NOT_YET) | (reading.step < end_step[slots])
+            share = self._probes.plans[reading.probe].batches.size / self._problem.batch_size
+            spent = dict(zip(tables.READING, values, strict=False))
+            self._history.spend(slots, counts * spent["num_gradients"] * share, counts * spent["num_hvps"])
+
+    def _events(self, training_before: Any) -> list[tables.Event]:
+        history, size = self._history, self._task.size
+        warmup_steps = self._rates.per_slot("warmup_steps", size, NOT_YET)
+        clamped = self._rates.per_slot("gap_clamped_counted", size, 0)
+        events: list[tables.Event] = []
+        for slot, name in ((member.slot, member.trial.trial_id) for member in self._members):
+            if history.counts["warmup_steps"][slot] == NOT_YET and warmup_steps[slot] != NOT_YET:
+                history.counts["warmup_steps"][slot] = warmup_steps[slot]
+                events.append((name, warmup_steps[slot] - 1, "warmup_ended", {"warmup_steps": warmup_steps[slot]}))
+            if not training_before[slot]:
+                continue
+            has_ended = history.end_step[slot] != NOT_YET
+            step = int(history.end_step[slot]) if has_ended else self.total_steps
+            if clamped[slot] and (has_ended or self.done):
+                events.append((name, step, "gap_clamped", {"times": clamped[slot]}))
+            if has_ended:
+                kind = "diverged" if history.reasons[slot] in DIVERGED else "stopped"
+                last_loss = float(history.floats["last_finite_loss"][slot])
+                values = {"reason": history.reasons[slot], "last_finite_loss": last_loss}
+                events.append((name, step, kind, values))
+        return events
+
+    def _timings(self) -> dict[tuple[str, str], float]:
+        seconds = {}
+        for member in self._members:
+            name = member.trial.trial_id
+            for phase, value in self._loop.seconds.items():
+                seconds[(name, phase)] = value / len(self._members)
+            for probe in self._probes.plans:
+                seconds[(name, f"probe:{probe}")] = self._probes.seconds.get((probe, member.slot), 0.0)
+        return seconds
+
+
+def _under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,305 @@
+"""What is to be published of a study: read from the ledger and the records, acknowledged in the ledger."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.records import METRICS_BEST, METRICS_FINAL
+from schemas.study import Study, parse_study
+from schemas.trials import Seed
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import PublicationRow, TrialRow, UnpublishedRow
+from workers.places import Places
+from workers.records import Manifest, RecordStore, SegmentRef
+from workers.tracking.curves import curve, stride
+from workers.tracking.loop import PublishingState
+from workers.tracking.publications import (
+    Acknowledgement,
+    Artifact,
+    MetricPoint,
+    ParentPublication,
+    StudyPublication,
+    StudyRuns,
+    TrialPublication,
+    end_status,
+)
+
+CURVE_POINTS = 40
+"""Points per curve in the tracker; the whole curve is in the result folder."""
+BATCH_TRIALS = 64
+LIVE_EVERY_S = 20.0
+"""A trial that still trains is published at most this often."""
+TRACKING_MAX_RUNS = 10_000
+"""A study with more trials than this has one run per cell."""
+CURVES = {
+    "steps": ("train_loss", "lr", "gradient_norm"),
+    "evaluations": ("train_eval_loss", "validation_loss", "validation_accuracy"),
+}
+ARTIFACTS = ("report.html", "report.json", "verdict.txt", "study.yaml", "trials.parquet")
+
+
+class LedgerSource:
+    """A `loop.Source` over one study. Sets `finished` once the study is final, so that the loop drains and returns."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        study_id: str,
+        places: Places,
+        finished: threading.Event,
+        *,
+        max_runs: int = TRACKING_MAX_RUNS,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._ledger = ledger
+        self._places = places
+        self._store = RecordStore(places.records)
+        self._finished = finished
+        self._should_stop = should_stop
+        self._row = ledger.study(study_id)
+        self._fence = self._row.attempt
+        self._study: Study = parse_study(self._row.spec)
+        self._epoch_ms = int(self._row.created_at.timestamp() * 1000)
+        self._specs = {
+            axis: {variant.name: variant.spec for variant in self._study.variants(axis)}
+            for axis in ("workloads", "optimizers", "schedules")
+        }
+        self._by_cell = self._row.total > max_runs
+        self._last_live = 0.0
+        self._pending: dict[str, PublicationRow] = {}
+        self._refused: set[str] = set()
+
+    def study(self) -> StudyPublication:
+        """The experiment and its parent run."""
+        return StudyPublication(
+            study_id=self._row.id,
+            name=self._row.name,
+            spec_json=json.dumps(self._row.spec, indent=2),
+            epoch_ms=self._epoch_ms,
+            tags={"warmup_bench.spec_hash": self._row.spec_hash},
+        )
+
+    def opened(self, runs: StudyRuns) -> None:
+        """A parent run that is new means a new store: what was acknowledged went to another one."""
+        if runs.created:
+            self._ledger.forget_publications(self._row.id, self._fence)
+
+    def next_batch(self) -> Sequence[TrialPublication | ParentPublication]:
+        """Trials with durable records ahead of what was acknowledged, then the parent once the study is final."""
+        # Read before the trials: whatever was final then is among them.
+        row = self._ledger.study(self._row.id)
+        batch = list(self._cells() if self._by_cell else self._trials())
+        if not batch and row.state.is_final:
+            batch = list(self._parent(row.state))
+        if (not batch and row.state.is_final) or self._should_stop():
+            self._finished.set()
+        return batch
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Note in the ledger, under the fence, what the tracker holds."""
+        row = self._pending.pop(acknowledgement.key)
+        done = PublicationRow(row.key, acknowledgement.run_id, row.offset, acknowledgement.ended)
+        self._ledger.record_publications(self._row.id, [done], self._fence)
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Leave it out of this process's batches; `sync` offers it again."""
+        self._pending.pop(key, None)
+        self._refused.add(key)
+
+    def report(self, state: PublishingState, reason: str) -> None:
+        """`publishing` of the study."""
+        self._ledger.set_publishing(self._row.id, "current" if state is PublishingState.CURRENT else "behind")
+
+    def _trials(self) -> Sequence[TrialPublication]:
+        live = time.monotonic() - self._last_live >= LIVE_EVERY_S
+        waiting = (
+            row
+            for row in self._ledger.unpublished(self._row.id)
+            if (row.is_final or live) and self._key(row.trial_id) not in self._refused
+        )
+        rows = list(islice(waiting, BATCH_TRIALS))
+        if live and len(rows) < BATCH_TRIALS:
+            self._last_live = time.monotonic()
+        if not rows:
+            return []
+        wanted = {row.trial_id for row in rows}
+        trials = {trial.trial_id: trial for trial in self._ledger.trials_by_id(self._row.id, wanted)}
+        points = self._points(rows)
+        return [self._publication(row, trials[row.trial_id], points.get(row.trial_id, [])) for row in rows]
+
+    def _publication(self, row: UnpublishedRow, trial: TrialRow, points: list[MetricPoint]) -> TrialPublication:
+        key = self._key(row.trial_id)
+        before = sum(point.step < row.offset for point in points)
+        known = None if row.run_id is None else Acknowledgement(key, row.run_id, before)
+        self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
+        return TrialPublication(
+            key=key,
+            name=f"{trial.schedule} {trial.optimizer} lr={trial.peak_lr:.4g} seed={Seed(**trial.seed).label}",
+            params=self._params(trial) | {"seed": Seed(**trial.seed).label},
+            tags={
+                "warmup_bench.trial_id": trial.trial_id,
+                "warmup_bench.cell_id": trial.cell_id,
+                "warmup_bench.outcome": str(trial.outcome or ""),
+            },
+            points=points[before:] if known else points,
+            headline=_headline(trial) if row.is_final else {},
+            headline_step=row.durable_steps,
+            epoch_ms=self._epoch_ms,
+            start_time_ms=_ms(trial.started_at) or self._epoch_ms,
+            end_time_ms=_ms(trial.finished_at),
+            status=end_status(trial.state) if row.is_final else None,
+            acknowledged=known,
+        )
+
+    def _points(self, rows: Sequence[UnpublishedRow]) -> dict[str, list[MetricPoint]]:
+        """Trial id -> its thinned points, in the order of their steps, so that a longer stream begins with a shorter."""
+        all_manifests = self._ledger.manifests(self._row.id)
+        packs = {row.pack_id for row in rows}
+        manifests = [tuple(SegmentRef(**segment) for segment in all_manifests[pack_id]) for pack_id in sorted(packs)]
+        durable = {row.trial_id: row.durable_steps for row in rows}
+        final = {row.trial_id for row in rows if row.is_final}
+        points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in durable}
+        every = stride(max(durable.values(), default=1) if final else self._total_steps(rows), CURVE_POINTS)
+        for table, metrics in CURVES.items():
+            data = self._store.read_many(manifests, table, trial_ids=durable)
+            for trial_id, part in _by_trial(data):
+                last = int(part["step"][-1]) if trial_id in final else None
+                thinned = every if table == "steps" else 1
+                for metric in metrics:
+                    points[trial_id] += curve(
+                        metric, part["step"], part[metric], epoch_ms=self._epoch_ms, every=thinned, last_step=last
+                    )
+        for trial_id, more in self._probe_points(manifests, durable).items():
+            points[trial_id] += more
+        for trial_id, stream in points.items():
+            stream.sort(key=lambda point: (point.step, point.key))
+            if trial_id not in final:
+                points[trial_id] = [point for point in stream if point.step < durable[trial_id]]
+        return points
+
+    def _total_steps(self, rows: Sequence[UnpublishedRow]) -> int:
+        wanted = {row.pack_id for row in rows}
+        return max(
+            (int(pack.plan["total_steps"]) for pack in self._ledger.packs(self._row.id) if pack.pack_id in wanted),
+            default=1,
+        )
+
+    def _probe_points(self, manifests: Sequence[Manifest], wanted: Mapping[str, int]) -> dict[str, list[MetricPoint]]:
+        points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in wanted}
+        data = self._store.read_many(
+            manifests, "probes", trial_ids=wanted, columns=["trial_id", "step", "probe", "value"]
+        )
+        for trial_id, part in _by_trial(data):
+            for probe in dict.fromkeys(part["probe"]):
+                mine = part["probe"] == probe
+                points[trial_id] += curve(str(probe), part["step"][mine], part["value"][mine], epoch_ms=self._epoch_ms)
+        return points
+
+    def _params(self, trial: TrialRow) -> dict[str, object]:
+        schedule = self._specs["schedules"][trial.schedule]
+        optimizer = self._specs["optimizers"][trial.optimizer]
+        workload = self._specs["workloads"][trial.workload]
+        steps = (trial.summary or {}).get("warmup_steps")
+        return {
+            "workload": trial.workload,
+            "optimizer": trial.optimizer,
+            "optimizer_kind": optimizer.kind,
+            "schedule": trial.schedule,
+            "warmup_kind": schedule.warmup.kind,
+            "warmup_steps": "" if steps is None else steps,
+            "decay_kind": schedule.decay.kind,
+            "peak_lr": trial.peak_lr,
+            "task": workload.task,
+            **{path: json.dumps(value) for path, value in trial.swept.items()},
+        }
+
+    def _cells(self) -> Sequence[TrialPublication]:
+        """One run per cell whose trials are all final: means over seeds, the curves stay in the result folder."""
+        by_cell: dict[str, list[TrialRow]] = {}
+        for trial in self._ledger.trials(self._row.id):
+            by_cell.setdefault(trial.cell_id, []).append(trial)
+        published = {row.key for row in self._ledger.final_publications(self._row.id)}
+        ready = (
+            (cell_id, trials)
+            for cell_id, trials in by_cell.items()
+            if cell_id not in published
+            and self._key(cell_id) not in self._refused
+            and all(trial.state.is_final for trial in trials)
+        )
+        return [self._cell_publication(cell_id, trials) for cell_id, trials in islice(ready, BATCH_TRIALS)]
+
+    def _cell_publication(self, cell_id: str, trials: Sequence[TrialRow]) -> TrialPublication:
+        first, key = trials[0], self._key(cell_id)
+        self._pending[key] = PublicationRow(cell_id, "", 0, True)
+        headlines = [_headline(trial) for trial in trials]
+        means = {
+            name: float(np.mean([headline.get(name, math.nan) for headline in headlines])) for name in headlines[0]
+        }
+        ended = [trial.finished_at for trial in trials if trial.finished_at is not None]
+        return TrialPublication(
+            key=key,
+            name=f"{first.schedule} {first.optimizer} lr={first.peak_lr:.4g} ({len(trials)} seeds)",
+            params=self._params(first) | {"num_seeds": len(trials)},
+            tags={"warmup_bench.cell_id": cell_id},
+            headline=means,
+            epoch_ms=self._epoch_ms,
+            end_time_ms=_ms(max(ended)) if ended else None,
+            status=end_status(first.state),
+        )
+
+    def _parent(self, state: Any) -> Sequence[ParentPublication]:
+        known = self._ledger.publication(self._row.id, self._row.id)
+        if (known is not None and known.is_final) or self._row.id in self._refused:
+            return []
+        folder = self._places.study_folder(self._row.id)
+        counts = self._ledger.counts(self._row.id)
+        verdict = folder / "verdict.txt"
+        self._pending[self._row.id] = PublicationRow(self._row.id, "", 0, True)
+        row = self._ledger.study(self._row.id)
+        return [
+            ParentPublication(
+                key=self._row.id,
+                artifacts=[Artifact(folder / name) for name in ARTIFACTS if (folder / name).is_file()],
+                metrics={f"trials_{name}": float(count) for name, count in counts.items()},
+                metrics_step=counts["done"],
+                note=verdict.read_text(encoding="utf-8") if verdict.is_file() else "",
+                epoch_ms=self._epoch_ms,
+                end_time_ms=_ms(row.finished_at),
+                status=end_status(state),
+            )
+        ]
+
+    def _key(self, trial_or_cell: str) -> str:
+        return f"{self._row.id}/{trial_or_cell}"
+
+
+def _by_trial(data: pa.Table) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """The rows of each trial, in the order of their steps."""
+    if data.num_rows == 0:
+        return []
+    ids = data["trial_id"].combine_chunks()
+    codes = ids.indices.to_numpy(zero_copy_only=False)
+    columns = {name: data[name].to_numpy(zero_copy_only=False) for name in data.column_names if name != "trial_id"}
+    order = np.lexsort((columns["step"], codes))
+    firsts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
+    parts = np.split(order, firsts[1:])
+    return [(ids.dictionary[int(codes[part[0]])].as_py(), {n: c[part] for n, c in columns.items()}) for part in parts]
+
+
+def _headline(trial: TrialRow) -> dict[str, float]:
+    summary = trial.summary or {}
+    values = {f"final_{name}": summary.get("final", {}).get(name, math.nan) for name in METRICS_FINAL}
+    values |= {f"best_{name}": summary.get("best", {}).get(name, math.nan) for name in METRICS_BEST}
+    values |= {name: summary[name] for name in ("steps_completed", "gradients", "hvps") if name in summary}
+    return {name: float(value) for name, value in values.items() if not math.isnan(value)}
+
+
+def _ms(at: Any) -> int | None:
+    return None if at is None else int(at.timestamp() * 1000)
