@@ -105,7 +105,7 @@ class SyntheticStudy:
         final = {"trained": truth.loss(rate) + level, "stalled": 2.30, "diverged": math.nan}[outcome]
         end = self.total_steps if outcome != "diverged" else self.total_steps // 3
         trial_id = f"{optimizer}/{schedule}/{rate:g}/{seed}"
-        losses = self._add_curves(random, trial_id, truth, rate, final, end, optimizer)
+        losses = self._add_curves(random, trial_id, truth, rate, final, end)
         reached = np.flatnonzero(losses <= self.target)[:1] if self.target is not None and outcome == "trained" else ()
         self.rows["trials"].append(
             trial_row(
@@ -136,30 +136,26 @@ class SyntheticStudy:
         rate: float,
         final: float,
         end: int,
-        optimizer: str,
     ) -> np.ndarray:
         step = np.arange(end)
         speed = 8 * (rate / truth.best_rate) ** 0.3 / self.total_steps
-        lr = rate * np.minimum(1, (step + 1) / max(1, truth.warmup_steps)) * 0.5 * (1 + np.cos(np.pi * step / self.total_steps))
+        warmup = np.minimum(1, (step + 1) / max(1, truth.warmup_steps))
+        lr = rate * warmup * 0.5 * (1 + np.cos(np.pi * step / self.total_steps))
         floor = final if math.isfinite(final) else START_LOSS
         losses = (floor + (START_LOSS - floor) * np.exp(-speed * step)) * np.exp(0.05 * random.standard_normal(end))
         if not math.isfinite(final):
             losses = START_LOSS * np.exp(step / 8)
         for index in range(end):
-            self.rows["steps"].append(
-                {"trial_id": trial_id, "step": index, "lr": lr[index], "train_loss": losses[index], "gradient_norm": 1.0}
-            )
+            row = {"trial_id": trial_id, "step": index, "lr": lr[index], "train_loss": losses[index]}
+            self.rows["steps"].append(row)
         for index in range(0, end, self.probe_every):
             loss = float(losses[index])
             sharpness = min(40 + 20 * index / self.total_steps, 3.6 / max(lr[index], 1e-9))
             common = {"trial_id": trial_id, "step": index, "loss": loss, "lr": lr[index], "batch_size": 64}
-            self.rows["probes"].append(
-                {**common, "probe": "sharpness", "value": sharpness, "converged": index % 200 != 0, "num_hvps": 5, "num_gradients": 0}
-            )
-            value = 3 + 12 * loss * float(np.exp(0.2 * random.standard_normal()))
-            self.rows["probes"].append(
-                {**common, "probe": "secant_smoothness", "value": value, "converged": True, "num_hvps": 0, "num_gradients": 2}
-            )
+            secant = 3 + 12 * loss * float(np.exp(0.2 * random.standard_normal()))
+            for probe, value, hvps, gradients in (("sharpness", sharpness, 5, 0), ("secant_smoothness", secant, 0, 2)):
+                spent = {"num_hvps": hvps, "num_gradients": gradients, "converged": hvps == 0 or index % 200 != 0}
+                self.rows["probes"].append({**common, **spent, "probe": probe, "value": value})
         return losses
 
 

@@ -19,13 +19,9 @@ class CellTable:
     """
 
     cells: pd.DataFrame
-    scores_KC: np.ndarray
+    scores_KC: np.ndarray  # noqa: N815 - a shape in a name
     clusters: tuple[str, ...]
     trials: pd.DataFrame
-
-    def trials_of(self, cell: int) -> pd.DataFrame:
-        """The trials of one cell."""
-        return self.trials[(self.trials["cell"] == cell).to_numpy()]
 
 
 _IDENTITY = [

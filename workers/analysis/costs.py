@@ -69,4 +69,5 @@ def phase_times(folder: ResultFolder) -> tuple[PhaseTime, ...]:
     """Seconds by phase, longest first."""
     rows = folder.rows("timings", ("trial_id", "phase", "seconds"))
     totals = rows.groupby("phase", sort=True)["seconds"].sum()
-    return tuple(PhaseTime(str(name), float(f"{totals[name]:.4g}")) for name in sorted(totals.index, key=lambda p: -totals[p]))
+    totals = totals.sort_values(ascending=False, kind="stable")
+    return tuple(PhaseTime(str(name), float(f"{seconds:.4g}")) for name, seconds in totals.items())

@@ -58,7 +58,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(
-    difference: float, sd: float, confidence: float, margin: float | None = None, comparisons: int = 1, power: float = 0.8
+    difference: float,
+    sd: float,
+    confidence: float,
+    margin: float | None = None,
+    comparisons: int = 1,
+    power: float = 0.8,
 ) -> float:
     """Estimate of the paired seeds at which a verdict falls with probability `power`, if mean and sd stay as seen.
 

@@ -4,15 +4,14 @@ import json
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from workers.analysis.figures.interactive import panel_figure
+from workers.analysis.phrases import usable_bound, usable_ratio
 from workers.analysis.plain import alike, json_for_html, number, padded
 from workers.analysis.report import StudyReport
-from workers.analysis.words import usable_bound, usable_ratio
 
 _TEMPLATES = Path(__file__).parent / "templates"
 MAX_CELL_ROWS = 600
@@ -42,11 +41,15 @@ def render_page(report: StudyReport) -> str:
     )
 
 
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number_or_dash, "padded": _padded_or_dash, "spaced": lambda text: text.replace("_", " ")}
+    environment.filters |= {"number": _number_or_dash, "padded": _padded_or_dash}
     environment.globals |= {"usable_bound": usable_bound, "usable_ratio": usable_ratio, "alike": alike}
     return environment.get_template("report.html")
 

@@ -45,7 +45,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Group:
-    """One workload and optimizer (with their swept values that are not tuned): its contenders in the order of the spec."""
+    """One workload and optimizer (with their swept values that are not tuned): its contenders in spec order."""
 
     label: str
     workload: str
@@ -114,7 +114,7 @@ def _complete_seeds(trials: pd.DataFrame, clusters: tuple[str, ...]) -> np.ndarr
 
 
 def _candidate(own: pd.DataFrame, table: CellTable, complete_C: np.ndarray, higher_is_better: bool) -> Candidate:
-    """On an unfinished study the complete seeds alone, as if it had no others: what is best would be a matter of order."""
+    """Of an unfinished study the complete seeds alone: else what is best would hang on what ran first."""
     scores_KC = table.scores_KC[own.index.to_numpy()]
     enough = complete_C.sum() >= 2
     if enough:
@@ -124,9 +124,7 @@ def _candidate(own: pd.DataFrame, table: CellTable, complete_C: np.ndarray, high
     return Candidate(scores_KC, best, trained, unfinished=not enough and bool((own["waiting"] > 0).any()))
 
 
-def _contender(
-    own: pd.DataFrame, candidate: Candidate, steps: list[StepsToTarget], question: Question
-) -> Contender:
+def _contender(own: pd.DataFrame, candidate: Candidate, steps: list[StepsToTarget], question: Question) -> Contender:
     best = None if candidate.best is None else own.iloc[candidate.best]
     scores = np.empty(0) if candidate.best is None else candidate.scores_KC[candidate.best]
     over_seeds = mean_interval(scores[~np.isnan(scores)], question.confidence)
@@ -181,6 +179,4 @@ def _with_comparisons(
         margin=question.equivalence_margin,
     )
     compared = dict(zip(others, comparisons, strict=True))
-    return tuple(
-        replace(each, comparison=compared.get(index)) for index, each in enumerate(contenders)
-    )
+    return tuple(replace(each, comparison=compared.get(index)) for index, each in enumerate(contenders))

@@ -59,7 +59,7 @@ def _completed(frame: pd.DataFrame, table: str, columns: Collection[str] | None 
     for column in records.TABLES[table]:
         if columns is not None and column.name not in columns:
             continue
-        missing = _MISSING.get(column.type, None)
+        missing = _MISSING.get(column.type)
         if column.name not in frame.columns:
             complete[column.name] = np.full(len(frame), missing)
         elif column.type == "float64":

@@ -138,4 +138,3 @@ def _ordered(scored: pd.DataFrame, question: Question) -> pd.DataFrame:
     keys["cluster"] = scored["cluster"].map(natural_key)
     keys["seed"], keys["trial_id"] = scored["seed"], scored["trial_id"]
     return scored.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
-

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def steps_by_cell(trials: pd.DataFrame) -> list[StepsToTarget]:
     order = np.argsort(cells, kind="stable")
     bounds = np.searchsorted(cells[order], np.arange(cells.max(initial=-1) + 2))
     summaries = []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         rows = order[first:last]
         rows = rows[done[rows] | (made[rows] > 0)]
         median = kaplan_meier_median(times[rows], reached[rows])

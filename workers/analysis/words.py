@@ -3,13 +3,13 @@
 import math
 
 from workers.analysis.comparison import Comparison, Verdict
+from workers.analysis.phrases import some, steps_text, usable_ratio, usable_text
 from workers.analysis.plain import alike, listed, number, plural, signed
 from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
 from workers.analysis.usable import LargestUsable
 
 _VERB = {Verdict.WINS: "wins", Verdict.LOSES: "loses", Verdict.TIES: "ties"}
-MAX_CLAUSES = 12
 
 
 def paragraph(group: Group, question: Question) -> tuple[str, ...]:
@@ -22,13 +22,7 @@ def paragraph(group: Group, question: Question) -> tuple[str, ...]:
     # a function with a known answer is asked how long, not how low
     usable = _usable(group)
     leading = [*steps, *tuned, *usable] if group.analytic else [*tuned, *usable, *steps]
-    return tuple([*leading, *_edges(group), *_counts(group), *_caveats(group, question)])
-
-
-def _some(clauses: list[str]) -> str:
-    """A sentence names a dozen at most."""
-    more = len(clauses) - MAX_CLAUSES
-    return "; ".join(clauses[:MAX_CLAUSES] + ([f"and {more:,} more (see the ranking)"] if more > 0 else []))
+    return (*leading, *_edges(group), *_counts(group), *_caveats(group, question))
 
 
 def _tuned_result(group: Group, question: Question) -> list[str]:
@@ -39,10 +33,11 @@ def _tuned_result(group: Group, question: Question) -> list[str]:
     baseline = group.baseline
     if baseline is None or baseline.n == 0:
         why = (
-            "No baseline is named" if question.baseline is None
+            "No baseline is named"
+            if question.baseline is None
             else f"The baseline {question.baseline} has no finished trial"
         )
-        order = _some([f"{each.schedule} {_at_best(each)}" for each in group.ranked if each.n > 0])
+        order = some([f"{each.schedule} {_at_best(each)}" for each in group.ranked if each.n > 0])
         return [f"{why}, so the schedules are ranked and not tested. {metric.capitalize()}, best first: {order}."]
     opening = f"Tuned result on {metric}: the baseline {baseline.schedule} reaches {_at_best(baseline)}."
     return [opening, *_verdicts(group, question)]
@@ -66,21 +61,21 @@ def _verdicts(group: Group, question: Question) -> list[str]:
             for each, comparison in compared
         ]
         why = "One seed: no interval" + ("" if group.analytic else ", so cannot be told from noise")
-        return [f"{why}: {_some(clauses)}."]
+        return [f"{why}: {some(clauses)}."]
     sentences = []
     for verdict in Verdict:
         chosen = [(each, comparison) for each, comparison in compared if comparison.verdict is verdict]
         if not chosen:
             continue
-        clauses = _some([_clause(each, comparison, question) for each, comparison in chosen])
+        told = some([_clause(each, comparison, question) for each, comparison in chosen])
         if verdict is Verdict.CANNOT_TELL:
             yet = " yet, the study is not finished; so far" if any(each.unfinished for _, each in chosen) else ""
-            sentences.append(f"Cannot be told{yet}: {clauses}.")
+            sentences.append(f"Cannot be told{yet}: {told}.")
         else:
-            sentences.append(f"{clauses}.")
+            sentences.append(f"{told}.")
     unfinished = [each.schedule for each in group.contenders if each.comparison is None and not each.is_baseline]
     if unfinished:
-        sentences.append(f"Not compared, no seed is done in both yet: {_some(unfinished)}.")
+        sentences.append(f"Not compared, no seed is done in both yet: {some(unfinished)}.")
     return sentences
 
 
@@ -103,7 +98,11 @@ def _qualification(comparison: Comparison, question: Question) -> str:
     if comparison.verdict is not Verdict.TIES:
         return ""
     inside = f", all within the margin of {number(question.equivalence_margin or 0.0, 3)}"
-    return inside if comparison.low <= 0 <= comparison.high else f"{inside}, so it counts as the same although it is not chance"
+    return (
+        inside
+        if comparison.low <= 0 <= comparison.high
+        else f"{inside}, so it counts as the same although it is not chance"
+    )
 
 
 def _what_would_tell(comparison: Comparison, question: Question) -> str:
@@ -133,41 +132,7 @@ def _usable(group: Group) -> list[str]:
         if baseline is not None and each is not baseline:
             part += _ratio(each.usable, baseline.usable)
         parts.append(part)
-    return [f"Largest usable peak LR: {_some(parts)}."]
-
-
-def usable_text(usable: LargestUsable) -> str:
-    """The largest usable rate and what is known of the edge above it."""
-    if math.isnan(usable.rate):
-        text = "none yet" if usable.unfinished else "none of the grid"
-    elif usable.at_edge:
-        text = f"at least {number(usable.rate, 3)} (the grid's end)"
-    elif math.isnan(usable.first_unusable_above):
-        text = f"at least {number(usable.rate, 3)}"
-    else:
-        text = f"{number(usable.rate, 3)} (not {number(usable.first_unusable_above, 3)})"
-    if usable.unfinished and not math.isnan(usable.rate):
-        text += ", larger ones not finished"
-    return text + (", with gaps below" if usable.has_hole else "")
-
-
-def usable_ratio(usable: LargestUsable, baseline: LargestUsable) -> str:
-    """`3.2 x`, `at least 3.2 x`; empty where a grid's end or a missing edge leaves nothing to say."""
-    if math.isnan(usable.rate) or math.isnan(baseline.rate):
-        return ""
-    open_above, open_below = (each.at_edge or each.unfinished for each in (usable, baseline))
-    if open_above and open_below:
-        return ""
-    bound = "at least " if open_above else "at most " if open_below else ""
-    return f"{bound}{number(usable.rate / baseline.rate, 3)} x"
-
-
-def usable_bound(usable: LargestUsable) -> str:
-    """The same in a few characters: `0.3`, `>= 3`, `none`."""
-    if math.isnan(usable.rate):
-        return "?" if usable.unfinished else "none"
-    is_bound = usable.at_edge or usable.unfinished or math.isnan(usable.first_unusable_above)
-    return (">= " if is_bound else "") + number(usable.rate, 3)
+    return [f"Largest usable peak LR: {some(parts)}."]
 
 
 def _ratio(usable: LargestUsable, baseline: LargestUsable) -> str:
@@ -179,12 +144,14 @@ def _steps(group: Group, question: Question) -> list[str]:
     if question.target is None:
         return []
     parts = [
-        f"{each.schedule} {steps_text(each)}{_times_as_long(each, group)}" for each in group.contenders if each.steps.n > 0
+        f"{each.schedule} {steps_text(each)}{_times_as_long(each, group)}"
+        for each in group.contenders
+        if each.steps.n > 0
     ]
     relation = "at least" if group.higher_is_better else "at most"
     what = f"{group.metric.replace('_', ' ')} {relation} {number(question.target)}"
     where = "" if all(each.num_configurations == 1 for each in group.contenders) else ", each at its best peak LR"
-    return [f"Steps to {what}{where}: {_some(parts)}."] if parts else []
+    return [f"Steps to {what}{where}: {some(parts)}."] if parts else []
 
 
 def _times_as_long(contender: Contender, group: Group) -> str:
@@ -195,22 +162,13 @@ def _times_as_long(contender: Contender, group: Group) -> str:
     return "" if math.isnan(ratio) else f" ({number(ratio, 3)} x the baseline's)"
 
 
-def steps_text(contender: Contender) -> str:
-    """`46`, `median 120 (5 of 5 reached it)`, `not reached (1 of 5)`."""
-    steps = contender.steps
-    if steps.n == 1:
-        return number(steps.median, 7) if steps.reached else "not reached"
-    reached = f"{steps.reached} of {steps.n}"
-    return f"not reached ({reached})" if math.isnan(steps.median) else f"median {number(steps.median, 7)} ({reached})"
-
-
 def _edges(group: Group) -> list[str]:
     parts = [
         f"{each.schedule} ({each.edge} rate, {number(each.best_rate, 3)})" for each in group.contenders if each.edge
     ]
     if not parts:
         return []
-    return [f"Warning: the best peak LR is at the grid's edge for {_some(parts)}; a wider grid may change the result."]
+    return [f"Warning: the best peak LR is at the grid's edge for {some(parts)}; a wider grid may change the result."]
 
 
 def _counts(group: Group) -> list[str]:
@@ -222,8 +180,10 @@ def _counts(group: Group) -> list[str]:
         counted = f"; {listed(useless)}, all counted as no better than their start"
     sentences = []
     if total["waiting"] or total["errored"]:
-        missing = [f"{total[name]} {word}" for name, word in (("waiting", "not done"), ("errored", "errored")) if total[name]]
-        over = f"; compared over the {group.complete_seeds} complete of {plural(group.seeds, 'seed')}" if _is_partial(group) else ""
+        words = (("waiting", "not done"), ("errored", "errored"))
+        missing = [f"{total[name]} {word}" for name, word in words if total[name]]
+        is_partial = 2 <= group.complete_seeds < group.seeds
+        over = f"; compared over the {group.complete_seeds} complete of {group.seeds} seeds" if is_partial else ""
         sentences.append(
             f"Not finished: {done} of {plural(total['num_trials'], 'trial')} done ({listed(missing)}){over}{counted}."
         )
@@ -237,17 +197,13 @@ def _counts(group: Group) -> list[str]:
     return sentences
 
 
-def _is_partial(group: Group) -> bool:
-    return 2 <= group.complete_seeds < group.seeds
-
-
 def _caveats(group: Group, question: Question) -> list[str]:
     compared = [(each, each.comparison) for each in group.contenders if each.comparison is not None]
     several_seeds = [(each, pair) for each, pair in compared if pair.n > 1 and not pair.unfinished]
     sentences = []
     counts = {each.num_configurations for each in group.contenders}
     if len(counts) > 1:
-        told = _some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])
+        told = some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])
         sentences.append(f"Unequal tuning budgets favour whoever had more configurations: {told}.")
     if several_seeds and question.equivalence_margin is None:
         sentences.append("No equivalence_margin is set, so no tie can be declared.")
@@ -265,7 +221,7 @@ def _held_out(compared: list[tuple[Contender, Comparison]], group: Group) -> str
         turned = held_out.mean * comparison.difference < 0 or not (held_out.low > 0 or held_out.high < 0)
         flag = " (no longer clear)" if turned and comparison.verdict in (Verdict.WINS, Verdict.LOSES) else ""
         parts.append(f"{contender.schedule} {signed(held_out.mean)}{flag}")
-    told = f": {_some(parts)}" if parts else ""
+    told = f": {some(parts)}" if parts else ""
     return (
         "Rates are chosen and scored on the same seeds, which flatters every schedule a little; "
         f"with each seed scored at the rate that the others chose, the differences are{told or ' not known'}."

@@ -18,9 +18,9 @@ def draw(source: FigureSource) -> Figure:
     return Figure(
         NAME,
         "Peak LR x schedule",
-        "Colour: mean final metric over seeds. In a cell: that mean and, where some seed did not train, how many of how "
-        "many did, with ✕ and the number that diverged and ▽ and the number that stalled. Look for: "
-        "how far right each row stays usable; a row that reaches further than the baseline's is what warmup buys.",
+        "Colour: mean final metric over seeds. In a cell: that mean and, where some seed did not train, how many of "
+        "how many did, with ✕ and the number that diverged and ▽ and the number that stalled. Look for: how far right "
+        "each row stays usable; a row that reaches further than the baseline's is what warmup buys.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).heat is not None),
     )
 

@@ -28,18 +28,19 @@ def whole_figure(figure: Figure) -> Json:
     layout = {
         **_layout(all(panel.heat is None for panel in figure.panels)),
         "title": _title(figure.title),
-        "height": 80 + _PANEL_HEIGHT * count,
+        "height": 120 + _PANEL_HEIGHT * count,
         "annotations": [],
     }
+    layout["legend"] = {**layout["legend"], "y": -60 / layout["height"]}
     data: list[Json] = []
     for index, panel in enumerate(figure.panels):
         suffix = "" if index == 0 else str(index + 1)
         top = 1 - index / count
-        domain = (top - 0.72 / count, top - 0.06 / count)
+        domain = (top - 0.8 / count if index + 1 < count else 0.0, top - 0.06 / count)
         axes = _axes(panel, suffix, domain)
         layout["annotations"] += [*axes.pop("annotations", ()), _panel_heading(panel, domain[1])]
         layout |= axes
-        data += _traces(panel, suffix)
+        data += [_with_colour_bar_beside(trace, domain) for trace in _traces(panel, suffix)]
     named = set()
     for trace in data:  # one legend for all panels: the first of each name is enough
         group = trace.get("legendgroup")
@@ -47,6 +48,14 @@ def whole_figure(figure: Figure) -> Json:
             trace["showlegend"] = group not in named
             named.add(group)
     return {"data": data, "layout": layout}
+
+
+def _with_colour_bar_beside(trace: Json, domain: tuple[float, float]) -> Json:
+    beside = {"y": sum(domain) / 2, "yanchor": "middle", "len": domain[1] - domain[0]}
+    for holder in (trace, trace.get("marker", {})):
+        if "colorbar" in holder:
+            holder["colorbar"] = {**holder["colorbar"], **beside}
+    return trace
 
 
 def safe(text: str) -> str:
@@ -121,7 +130,8 @@ def _axis(axis: Axis, values: list[float | None]) -> Json:
 
 def _rule_label(y: float, text: str, suffix: str, log: bool) -> Json:
     place = {"xref": f"x{suffix} domain", "yref": f"y{suffix}", "x": 1, "y": math.log10(y) if log else y}
-    return {"text": safe(text), "showarrow": False, "xanchor": "right", "yanchor": "bottom", "font": {"size": 12}, **place}
+    anchors = {"xanchor": "right", "yanchor": "bottom", "showarrow": False}
+    return {"text": safe(text), "font": {"size": 12}, **anchors, **place}
 
 
 def _traces(panel: Panel, suffix: str) -> Iterator[Json]:

@@ -21,7 +21,8 @@ def draw(source: FigureSource) -> Figure:
 
 
 def _panel(group: Group, source: FigureSource) -> Panel:
-    series = tuple(drawn for each in source.baseline_last(group) if (drawn := _series(each, group, source)) is not None)
+    drawn = [_series(each, source) for each in source.baseline_last(group)]
+    series = tuple(each for each in drawn if each is not None)
     positive = all(value is None or value > 0 for each in series for value in each.low)
     return Panel(
         group.label,
@@ -32,7 +33,7 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     )
 
 
-def _series(contender: Contender, group: Group, source: FigureSource) -> Series | None:
+def _series(contender: Contender, source: FigureSource) -> Series | None:
     rows = source.curves(source.steps, contender)
     curve = curve_over_seeds(rows, "train_loss")
     if curve.empty:

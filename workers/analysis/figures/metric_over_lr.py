@@ -29,11 +29,11 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     curves = [_series(each, cells, source) for each in source.baseline_last(group)]
     drawn = tuple(each for each in curves if each.x)
     unit = "" if group.analytic else " (fraction)" if group.metric.endswith("accuracy") else " (nats)"
-    values = cells[["mean", "low"]].to_numpy()
+    log = not group.higher_is_better and bool((cells[["mean", "low"]].to_numpy() > 0).all())
     return Panel(
         group.label,
         Axis("peak learning rate", log=bool((cells["rate"] > 0).all())),
-        Axis(f"final {group.metric.replace('_', ' ')}{unit}", log=not group.higher_is_better and bool((values > 0).all())),
+        Axis(f"final {group.metric.replace('_', ' ')}{unit}", log=log),
         (*drawn, *_marks(cells)) if drawn else (),
         note=source.note(group),
     )
@@ -70,7 +70,8 @@ def _marks(cells: pd.DataFrame) -> tuple[Series, ...]:
         some = cells[(cells[outcome] > 0).to_numpy()]
         if some.empty:
             continue
-        texts = tuple(f"{count} of {total} {outcome}" for count, total in zip(some[outcome], some["num_trials"], strict=True))
+        counts = zip(some[outcome], some["num_trials"], strict=True)
+        texts = tuple(f"{count} of {total} {outcome}" for count, total in counts)
         marks.append(
             Series(
                 f"some seed {outcome}",

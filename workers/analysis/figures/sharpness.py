@@ -16,18 +16,19 @@ def draw(source: FigureSource) -> Figure:
     return Figure(
         NAME,
         "Sharpness x learning rate over time",
-        "Sharpness is the largest algebraic eigenvalue of the Hessian on the probe batch; it is multiplied by the rate of "
-        "the update made from there. Each schedule at its best peak LR; line: median over seeds, band: lowest to "
-        "highest. For sgd, steps above the line 2 + 2 momentum are unstable on a quadratic. Look for: curves "
+        "Sharpness is the largest algebraic eigenvalue of the Hessian on the probe batch; it is multiplied by the "
+        "rate of the update made from there. Each schedule at its best peak LR; line: median over seeds, band: lowest "
+        "to highest. For sgd, steps above the line 2 + 2 momentum are unstable on a quadratic. Look for: curves "
         "that start above the line (the rate was too large at once), and curves that rise to it and stay.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
     )
 
 
 def _panel(group: Group, source: FigureSource) -> Panel:
-    probes = source.probes[source.probes["probe"].map(lambda name: _is_sharpness(name, source)).to_numpy(dtype=bool)]
+    probes = source.probes_of_kind("sharpness")
     probes = probes.assign(product=probes["value"].to_numpy() * probes["lr"].to_numpy())
-    series = tuple(drawn for each in source.baseline_last(group) if (drawn := _series(each, probes, source)) is not None)
+    drawn = [_series(each, probes, source) for each in source.baseline_last(group)]
+    series = tuple(each for each in drawn if each is not None)
     threshold = source.question.stability_product(group.optimizer_entry)
     rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
     return Panel(
@@ -38,11 +39,6 @@ def _panel(group: Group, source: FigureSource) -> Panel:
         rules,
         note=" ".join(filter(None, (_note(group, source, threshold), source.note(group)))),
     )
-
-
-def _is_sharpness(name: str, source: FigureSource) -> bool:
-    kinds = source.question.probe_kinds
-    return kinds.get(name.partition(".")[0], kinds.get(name, name)) == "sharpness"
 
 
 def _series(contender: Contender, probes: pd.DataFrame, source: FigureSource) -> Series | None:
@@ -76,6 +72,7 @@ def _note(group: Group, source: FigureSource, threshold: float | None) -> str:
     if source.question.is_adaptive(group.optimizer_entry):
         return (
             "No line here: the threshold of Adam and AdamW, (2 + 2 beta1)/(1 - beta1), concerns the sharpness "
-            "preconditioned by their second moments, which is not measured yet. Compare the curves with one another only."
+            "preconditioned by their second moments, which is not measured yet. Compare the curves with one another "
+            "only."
         )
     return "" if threshold is not None else "No line here: the optimizer's momentum is not one number."

@@ -18,10 +18,10 @@ def draw(source: FigureSource) -> Figure:
         NAME,
         "Secant smoothness against gap",
         "Secant smoothness: how much the gradient on one fixed probe batch changed per length of the real step, "
-        "||g(w') - g(w)|| / ||w' - w||. Gap: the loss on that batch minus the optimum; the optimum is the function's own "
-        "for an analytic workload and taken as 0 otherwise. Colour: step; mark: schedule, each at its best peak LR. Look "
-        "for: a straight rising trend, which is what makes a warmup that follows the loss safe, and for where in "
-        "training it breaks. In one run loss and time fall together: a trend here is no proof of a law.",
+        "||g(w') - g(w)|| / ||w' - w||. Gap: the loss on that batch minus the optimum; the optimum is the function's "
+        "own for an analytic workload and taken as 0 otherwise. Colour: step; mark: schedule, each at its best peak "
+        "LR. Look for: a straight rising trend, which is what makes a warmup that follows the loss safe, and for where "
+        "in training it breaks. In one run loss and time fall together: a trend here is no proof of a law.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
     )
 
@@ -29,11 +29,12 @@ def draw(source: FigureSource) -> Figure:
 def _panel(group: Group, source: FigureSource) -> Panel:
     known = source.question.optimum(group.workload_entry)
     optimum = 0.0 if known is None else known
-    probes = source.probes[source.probes["probe"].map(lambda name: _is_secant(name, source)).to_numpy(dtype=bool)]
+    probes = source.probes_of_kind("secant_smoothness")
     probes = probes.assign(gap=probes["loss"].to_numpy() - optimum)
-    there = (probes[["gap", "value"]].to_numpy() > 0).all(axis=1) & np.isfinite(probes[["gap", "value"]]).all(axis=1)
-    points = probes[np.asarray(there, dtype=bool)]
-    series = tuple(drawn for each in source.baseline_last(group) if (drawn := _series(each, points, source)) is not None)
+    pairs = probes[["gap", "value"]].to_numpy()
+    points = probes[((pairs > 0) & np.isfinite(pairs)).all(axis=1)]
+    drawn = [_series(each, points, source) for each in source.baseline_last(group)]
+    series = tuple(each for each in drawn if each is not None)
     return Panel(
         group.label,
         Axis(f"gap: probe loss - {optimum:g}" if known is not None else _UNKNOWN_OPTIMUM, log=True),
@@ -42,11 +43,6 @@ def _panel(group: Group, source: FigureSource) -> Panel:
         shade_title="step",
         note=source.note(group),
     )
-
-
-def _is_secant(name: str, source: FigureSource) -> bool:
-    kinds = source.question.probe_kinds
-    return kinds.get(name.partition(".")[0], kinds.get(name, name)) == "secant_smoothness"
 
 
 def _series(contender: Contender, points: pd.DataFrame, source: FigureSource) -> Series | None:

@@ -38,6 +38,14 @@ class FigureSource:
         """The cells of one group."""
         return self.table.cells[(self.table.cells["group"] == group.label).to_numpy()]
 
+    def probes_of_kind(self, kind: str) -> pd.DataFrame:
+        """The probe rows of one kind; a probe that the spec does not name is taken by its own name."""
+        kinds = self.question.probe_kinds
+        of_kind = self.probes["probe"].map(
+            lambda name: kinds.get(name, kinds.get(name.partition(".")[0], name)) == kind
+        )
+        return self.probes[of_kind.to_numpy(dtype=bool)]
+
     def drawn(self, group: Group) -> list[Contender]:
         """The contenders that are drawn, in the order of the spec: of many, the baseline and the best."""
         chosen = [each for each in group.ranked if not each.is_baseline][: MAX_DRAWN - 1]
@@ -57,9 +65,7 @@ class FigureSource:
         return self.looks[contender]
 
 
-def read_source(
-    folder: ResultFolder, question: Question, groups: tuple[Group, ...], table: CellTable
-) -> FigureSource:
+def read_source(folder: ResultFolder, question: Question, groups: tuple[Group, ...], table: CellTable) -> FigureSource:
     """Read the curves of the best cells alone: the others would only be drawn over one another."""
     best = [each.best_cell for group in groups for each in group.contenders if each.best_cell >= 0]
     trials = table.trials[table.trials["cell"].isin(best).to_numpy() & table.trials["done"].to_numpy()]

@@ -22,7 +22,7 @@ _SYMBOLS = {
     "triangle-down-open": "v",
 }
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "warmup-bench",  # else ids in an SVG are drawn at random
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.spines.top": False,
@@ -60,6 +60,7 @@ def _draw_panel(canvas: Any, axes: "Axes", panel: Panel) -> None:
         return
     _scale(axes, panel)
     axes.grid(color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
     shown = None
     for series in panel.series:
         shown = _draw_series(axes, panel, series) or shown
@@ -68,19 +69,28 @@ def _draw_panel(canvas: Any, axes: "Axes", panel: Panel) -> None:
     for rule in panel.rules:
         axes.axhline(rule.y, color="black", linestyle=":", linewidth=1.2)
         axes.annotate(rule.text, (1, rule.y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    if panel.series:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0 if shown is None else 1.15, 0.5), frameon=False)
+    if shown is not None:
+        axes.legend(loc="upper left")
+    elif panel.series:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def _scale(axes: "Axes", panel: Panel) -> None:
-    def apply(axis: Axis, set_scale: Any, set_limits: Any) -> None:
-        if axis.log:
-            set_scale("log")
-        if axis.limits is not None:
-            set_limits(*axis.limits)
+    xs = [value for each in panel.series for value in each.x]
+    ys = [value for each in panel.series for value in (*each.y, *each.low, *each.high)]
+    _scale_axis(panel.x, xs, axes.xaxis, axes.set_xscale, axes.set_xlim)
+    _scale_axis(panel.y, ys, axes.yaxis, axes.set_yscale, axes.set_ylim)
 
-    apply(panel.x, axes.set_xscale, axes.set_xlim)
-    apply(panel.y, axes.set_yscale, axes.set_ylim)
+
+def _scale_axis(axis: Axis, values: list[float | None], ticked: Any, set_scale: Any, set_limits: Any) -> None:
+    if axis.log:
+        set_scale("log")
+        known = [math.log10(value) for value in values if value is not None and value > 0]
+        ticks = log_ticks(min(known, default=0.0), max(known, default=1.0))
+        ticked.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        ticked.set_minor_formatter("")
+    if axis.limits is not None:
+        set_limits(*axis.limits)
 
 
 def _draw_series(axes: "Axes", panel: Panel, series: Series) -> Any:
@@ -89,11 +99,12 @@ def _draw_series(axes: "Axes", panel: Panel, series: Series) -> Any:
     if series.shade:
         steps = [value for each in panel.series for value in each.shade if value is not None]
         limits = {"vmin": min(steps), "vmax": max(steps)}
-        return axes.scatter(x, y, c=_floats(series.shade), cmap="viridis", marker=marker, s=14, label=series.name, **limits)
+        shade: dict[str, Any] = {"c": _floats(series.shade), "cmap": "viridis", **limits}
+        return axes.scatter(x, y, marker=marker, s=14, label=series.name, **shade)
     look: dict[str, Any] = {"color": series.colour, "label": series.name}
     if series.kind == "marks":
         face = "none" if marker == "v" else series.colour
-        edge = {} if marker == "x" else {"edgecolors": series.colour}
+        edge: dict[str, Any] = {} if marker == "x" else {"edgecolors": series.colour}
         axes.scatter(x, y, marker=marker, s=60, zorder=5, label=series.name, c=face, **edge)
     elif series.kind == "points":
         low = [max(0.0, value - end) for value, end in zip(y, _floats(series.low), strict=True)]
