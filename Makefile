@@ -14,6 +14,7 @@ $(BIN)/python:
 $(STAMP): $(BIN)/python pyproject.toml
 	@echo "Installing into $(VENV) (torch, ray and mlflow: a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(PIP_FLAGS)
+	@$(BIN)/python -P -m workers.tracking.prepare >/dev/null  # MLflow's migrations, once per version
 	@touch $(STAMP)
 
 # Installs, runs the quickstart study in a home of its own, ends with the verdict and where to look.

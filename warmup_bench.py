@@ -1,6 +1,128 @@
 """The notebook door: `load` a result folder, or `run` a study and load what it leaves.
 
->>> import warmup_bench as wb                     # doctest: +SKIP
->>> study = wb.load("quickstart-1a2b3c4d")        # doctest: +SKIP
->>> study.trials.groupby("schedule").final_validation_loss.min()  # doctest: +SKIP
+import warmup_bench as wb
+study = wb.run("quickstart")                # a preset, a YAML file, or a document as a dictionary
+study.trials.groupby("schedule")["final_validation_loss"].min()
+print(study.verdict)
+study.figure("final_metric")                # a plotly figure
 """
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import PlaceError, WarmupBenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+__all__ = ["Results", "WarmupBenchError", "load", "run"]
+
+
+class Results:
+    """A result folder. Tables are read when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(self, name: str) -> "pd.DataFrame":
+        """One of the tables `trials`, `steps`, `evaluations`, `probes`, `events`, `timings` (see schemas/records.py).
+
+        Raises:
+            PlaceError: the folder has no such table.
+        """
+        from workers.records import read_result_table
+
+        return read_result_table(self.folder, name).to_pandas()
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial."""
+        return self.table("trials")
+
+    @cached_property
+    def steps(self) -> "pd.DataFrame":
+        """One row per trial and step."""
+        return self.table("steps")
+
+    @cached_property
+    def evaluations(self) -> "pd.DataFrame":
+        """One row per trial and evaluation."""
+        return self.table("evaluations")
+
+    @cached_property
+    def probes(self) -> "pd.DataFrame":
+        """One row per trial, probe and point."""
+        return self.table("probes")
+
+    @cached_property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        return (self.folder / "verdict.txt").read_text(encoding="utf-8")
+
+    def figure(self, name: str) -> "go.Figure":
+        """A figure of the report, interactive.
+
+        Raises:
+            ValueError: there is no figure of that name; the message lists them.
+        """
+        from workers.analysis import figure
+
+        return figure(self.folder, name)
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r})"
+
+
+def load(folder: str | os.PathLike[str]) -> Results:
+    """The results in a folder that `warmup-bench run` or `report` wrote.
+
+    Raises:
+        PlaceError: it is no such folder.
+    """
+    path = Path(folder)
+    if not (path / "trials.parquet").is_file():
+        raise PlaceError(f"{path}: no trials.parquet there; name a folder that `warmup-bench run` or `report` wrote")
+    return Results(path)
+
+
+def run(
+    study: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    home: str | None = None,
+    tracking_uri: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Results:
+    """Run a study on this machine, or continue it, and load its results. Interrupting keeps what is done.
+
+    Raises:
+        SpecError: the study is refused. DriverFailed: it could not be run to its end.
+    """
+    from service.cli.display import Display
+    from service.running import Watch, collect, prepare
+    from service.spec_files import read_document
+    from workers.ledger.ledger import Ledger
+    from workers.places import Places
+
+    document = dict(study) if isinstance(study, Mapping) else read_document(os.fspath(study))
+    places = Places.resolve(home=home, tracking_uri=tracking_uri)
+    places.make_home()
+    with Ledger.open(places.home) as ledger:
+        prepared = prepare(ledger, document, places, None if out is None else Path(out))
+        if not prepared.row.state.is_final:
+            watch = Watch(ledger, prepared.row, places, workers)
+            try:
+                if quiet:
+                    watch.follow(lambda progress: None)
+                else:
+                    with Display(prepared.row.total) as display:
+                        watch.follow(display.show)
+            except KeyboardInterrupt:
+                watch.stop()
+                raise
+        return load(collect(places, prepared))

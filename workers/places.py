@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import PlaceError
+from workers.tracking.places import tracking_uri as resolve_tracking_uri
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ class Places:
         tracking_uri: str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> "Places":
-        """Places from flags, then environment variables, then the home folder (default `~/.warmup-bench`)."""
+        """Places from flags, then environment variables, then the home folder (default `~/.warmup-bench`).
+
+        Raises:
+            PlaceError: a tracking URI that MLflow cannot keep runs at.
+        """
         root = Path(home or environment.get("WARMUP_BENCH_HOME") or Path.home() / ".warmup-bench").expanduser().absolute()
-        uri = tracking_uri or environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.sqlite'}"
         record_place = records or environment.get("WARMUP_BENCH_RECORDS") or str(root / "records")
         data_place = data or environment.get("WARMUP_BENCH_DATA") or root / "data"
         return cls(
@@ -41,7 +45,7 @@ class Places:
             ledger=str(root / "ledger.sqlite"),
             records=record_place if "://" in record_place else str(Path(record_place).expanduser().absolute()),
             data=Path(data_place).expanduser().absolute(),
-            tracking_uri=None if uri == "none" else uri,
+            tracking_uri=resolve_tracking_uri(tracking_uri or environment.get("MLFLOW_TRACKING_URI"), root),
         )
 
     def flags(self) -> list[str]:
@@ -73,11 +77,3 @@ class Places:
     def study_folder(self, study_id: str) -> Path:
         """Where a study's result folder is kept when no other place is asked for."""
         return self.home / "studies" / study_id
-
-    def without_tracking(self) -> "Places":
-        """The same with tracking off."""
-        return replace(self, tracking_uri=None)
-
-    def as_json(self) -> dict[str, str | None]:
-        """For messages."""
-        return {name: None if value is None else str(value) for name, value in asdict(self).items()}

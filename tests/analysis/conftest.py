@@ -217,7 +217,37 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     return study.build(tmp_path_factory.mktemp("quickstart"))
 
 
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., SyntheticStudy]:
+    """`quickstart_like`, for tests that change it."""
+    return quickstart_like
+
+
 @pytest.fixture
 def write_trials(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
     """Writes a folder that has trials alone: `write_trials([row(...), ...])`."""
     return lambda rows: write_tables(tmp_path / "folder", {"trials": [trial_row(**row) for row in rows]})
+
+
+@pytest.fixture
+def small_spec() -> dict[str, Any]:
+    """A resolved spec for hand-made trials: workload `w`, optimizer `o`, schedules `none` (baseline) and `warm`."""
+    return {
+        "name": "by-hand",
+        "workloads": [{"name": "w", "task": "classification"}],
+        "optimizers": [{"name": "o", "kind": "sgd", "momentum": 0.0}],
+        "schedules": [{"name": "none"}, {"name": "warm"}],
+        "analysis": {"baseline": "none", "metric": "validation_loss", "target": None, "equivalence_margin": 0.05},
+    }
+
+
+@pytest.fixture
+def make_row() -> Callable[..., dict[str, Any]]:
+    """`make_row("warm", 0.1, seed, loss)`: a trial of `small_spec`."""
+
+    def make(schedule: str, peak_lr: float, seed: int | str, loss: float | None = None, **said: Any) -> dict[str, Any]:
+        common = {"trial_id": f"{schedule}/{peak_lr:g}/{seed}/{said.get('optimizer.weight_decay', '')}", "workload": "w"}
+        common |= {"optimizer": "o", "schedule": schedule, "peak_lr": peak_lr, "seed": str(seed), "steps_completed": 10}
+        return {**common, "final_validation_loss": loss, **said}
+
+    return make

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from schemas.errors import StaleFence, WrongState
 from schemas.trials import Outcome, TrialState
@@ -55,6 +55,11 @@ class Moves(RuleBasedStateMachine):
             )
         self.fences.append(lease.fence)
 
+    @initialize(is_planned=st.booleans())
+    def begin(self, is_planned):
+        if is_planned:
+            self.plan()
+
     @rule()
     def plan(self):
         with contextlib.suppress(WrongState, StaleFence, ValueError):
@@ -76,7 +81,17 @@ class Moves(RuleBasedStateMachine):
         if pack := self.pack(number):
             self.receipts.append(receipt(pack, outcome))
             with contextlib.suppress(StaleFence):
-                self.ledger.commit_receipts(self.study_id, self.fence, self.receipts[-1:])
+                ended = self.ledger.commit_receipts(self.study_id, self.fence, self.receipts[-1:])
+                assert bool(ended) == (pack.state is PackState.RUNNING)
+
+    @rule(outcome=ANY_OUTCOME)
+    def run_to_the_end(self, outcome):
+        with contextlib.suppress(StaleFence, WrongState):
+            self.ledger.set_study_state(self.study_id, TrialState.RUNNING, fence=self.fence)
+            for pack in self.ledger.packs(self.study_id, [PackState.QUEUED]):
+                (running,) = self.ledger.start_packs(self.study_id, [pack.pack_id], self.fence)
+                self.ledger.commit_receipts(self.study_id, self.fence, [receipt(running, outcome)])
+            self.ledger.set_study_state(self.study_id, TrialState.DONE, fence=self.fence)
 
     @precondition(lambda self: self.receipts)
     @rule(number=ANY_PACK)

@@ -84,16 +84,21 @@ def run(task: PackTask, data: DataArrays | None, device: str = "cpu") -> SimpleN
 
 
 def joined(chunks: list[Any]) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        table: {column: np.concatenate([chunk.tables[table][column] for chunk in chunks]) for column in columns}
-        for table, columns in chunks[0].tables.items()
-    }
+    """Table -> column -> array over all chunks, by trial (in the order of the pack) and step."""
+    tables = {}
+    for table in chunks[0].tables:
+        parts = [chunk.tables[table] for chunk in chunks]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        first_seen = {trial_id: i for i, trial_id in enumerate(dict.fromkeys(columns["trial_id"]))}
+        keys = [first_seen[trial_id] for trial_id in columns["trial_id"]]
+        order = np.lexsort((columns["step"], keys)) if "step" in columns else np.arange(len(keys))
+        tables[table] = {name: column[order] for name, column in columns.items()}
+    return tables
 
 
 def of_trial(table: dict[str, np.ndarray], trial_id: str, column: str) -> np.ndarray:
     """A column of one trial, in step order."""
-    mine = table["trial_id"] == trial_id
-    return table[column][mine][np.argsort(table["step"][mine], kind="stable")]
+    return table[column][table["trial_id"] == trial_id]
 
 
 @pytest.fixture(scope="session")

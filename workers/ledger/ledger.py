@@ -87,6 +87,7 @@ class Ledger(Store):
     trials_by_id = reading.trials_by_id
     trial_attempts = reading.trial_attempts
     packs = reading.study_packs
+    packs_by_id = reading.packs_by_id
     manifests = reading.manifests
     events = reading.study_events
     last_event_seq = reading.last_event_seq

@@ -86,6 +86,15 @@ def study_packs(ledger: Store, study_id: str, states: Sequence[PackState] | None
     return [pack_row(row) for row in rows]
 
 
+def packs_by_id(ledger: Store, pack_ids: Collection[str]) -> list[PackRow]:
+    """These packs, of whichever study: a trial may have been taken over with its pack."""
+    found: list[PackRow] = []
+    with ledger.read() as connection:
+        for chunk in chunks(pack_ids, MAX_IN_LIST):
+            found += [pack_row(row) for row in connection.execute(select(packs).where(packs.c.pack_id.in_(chunk)))]
+    return found
+
+
 def manifests(ledger: Store, study_id: str) -> dict[str, list[dict[str, Any]]]:
     """Pack id -> manifest of every pack that holds records of the study's trials, those of other studies included."""
     held = select(trials.c.pack_id).where(_newest(study_id), trials.c.pack_id.is_not(None)).distinct()

@@ -6,14 +6,12 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 from schemas.errors import StaleFence, WarmupBenchError
 from workers.ledger.ledger import Ledger
 from workers.places import Places
 from workers.tracking.loop import PublishingState, run_publisher
-from workers.tracking.mlflow_tracker import MlflowTracker
-from workers.tracking.prepare import ensure_store
+from workers.tracking.places import open_tracker
 from workers.tracking.publisher import Publisher
 from workers.tracking.source import LedgerSource
 
@@ -48,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _publish(ledger: Ledger, options: argparse.Namespace, places: Places, stop: threading.Event) -> PublishingState:
-    assert places.tracking_uri is not None
+    tracker = open_tracker(places.tracking_uri, places.home)
+    assert tracker is not None
     source = LedgerSource(
         ledger,
         options.study,
@@ -56,18 +55,7 @@ def _publish(ledger: Ledger, options: argparse.Namespace, places: Places, stop: 
         stop,
         should_stop=lambda: options.parent_pid is not None and os.getppid() != options.parent_pid,
     )
-    return run_publisher(source, make_publisher(places), stop, poll_s=0.5)
-
-
-def make_publisher(places: Places) -> Publisher:
-    """A publisher into the tracker of these places; makes the home's own SQLite store where it is missing."""
-    assert places.tracking_uri is not None
-    prefix = "sqlite:///"
-    if places.tracking_uri.startswith(prefix):
-        ensure_store(Path(places.tracking_uri.removeprefix(prefix)))
-    # A server keeps artifacts where it was told to; the store in our home keeps them beside itself.
-    is_server = places.tracking_uri.startswith(("http://", "https://"))
-    return Publisher(MlflowTracker(places.tracking_uri, None if is_server else places.home / "mlflow-artifacts"))
+    return run_publisher(source, Publisher(tracker), stop, poll_s=0.5, while_it_moves=not options.follow)
 
 
 def _parser() -> argparse.ArgumentParser:

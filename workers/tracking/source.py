@@ -75,6 +75,9 @@ class LedgerSource:
         self._last_live = 0.0
         self._pending: dict[str, PublicationRow] = {}
         self._refused: set[str] = set()
+        self._pack_steps: dict[str, int] = {}
+        self._cells_left: dict[str, list[TrialRow]] = {}
+        self._cells_seen: dict[str, int] = {}
 
     def study(self) -> StudyPublication:
         """The experiment and its parent run."""
@@ -105,6 +108,7 @@ class LedgerSource:
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """Note in the ledger, under the fence, what the tracker holds."""
         row = self._pending.pop(acknowledgement.key)
+        self._cells_left.pop(row.key, None)
         done = PublicationRow(row.key, acknowledgement.run_id, row.offset, acknowledgement.ended)
         self._ledger.record_publications(self._row.id, [done], self._fence)
 
@@ -166,12 +170,12 @@ class LedgerSource:
         durable = {row.trial_id: row.durable_steps for row in rows}
         final = {row.trial_id for row in rows if row.is_final}
         points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in durable}
-        every = stride(max(durable.values(), default=1) if final else self._total_steps(rows), CURVE_POINTS)
+        every = self._strides(rows)
         for table, metrics in CURVES.items():
             data = self._store.read_many(manifests, table, trial_ids=durable)
             for trial_id, part in _by_trial(data):
                 last = int(part["step"][-1]) if trial_id in final else None
-                thinned = every if table == "steps" else 1
+                thinned = every[trial_id] if table == "steps" else 1
                 for metric in metrics:
                     points[trial_id] += curve(
                         metric, part["step"], part[metric], epoch_ms=self._epoch_ms, every=thinned, last_step=last
@@ -184,12 +188,13 @@ class LedgerSource:
                 points[trial_id] = [point for point in stream if point.step < durable[trial_id]]
         return points
 
-    def _total_steps(self, rows: Sequence[UnpublishedRow]) -> int:
-        wanted = {row.pack_id for row in rows}
-        return max(
-            (int(pack.plan["total_steps"]) for pack in self._ledger.packs(self._row.id) if pack.pack_id in wanted),
-            default=1,
-        )
+    def _strides(self, rows: Sequence[UnpublishedRow]) -> dict[str, int]:
+        # From each pack's plan, never from what happens to be in a batch: a replay must thin to the same points.
+        missing = {row.pack_id for row in rows} - self._pack_steps.keys()
+        if missing:
+            found = self._ledger.packs_by_id(missing)
+            self._pack_steps |= {pack.pack_id: int(pack.plan["total_steps"]) for pack in found}
+        return {row.trial_id: stride(self._pack_steps[row.pack_id], CURVE_POINTS) for row in rows}
 
     def _probe_points(self, manifests: Sequence[Manifest], wanted: Mapping[str, int]) -> dict[str, list[MetricPoint]]:
         points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in wanted}
@@ -213,7 +218,7 @@ class LedgerSource:
             "optimizer_kind": optimizer.kind,
             "schedule": trial.schedule,
             "warmup_kind": schedule.warmup.kind,
-            "warmup_steps": "" if steps is None else steps,
+            "warmup_steps": steps,
             "decay_kind": schedule.decay.kind,
             "peak_lr": trial.peak_lr,
             "task": workload.task,
@@ -222,18 +227,21 @@ class LedgerSource:
 
     def _cells(self) -> Sequence[TrialPublication]:
         """One run per cell whose trials are all final: means over seeds, the curves stay in the result folder."""
-        by_cell: dict[str, list[TrialRow]] = {}
-        for trial in self._ledger.trials(self._row.id):
-            by_cell.setdefault(trial.cell_id, []).append(trial)
-        published = {row.key for row in self._ledger.final_publications(self._row.id)}
-        ready = (
-            (cell_id, trials)
-            for cell_id, trials in by_cell.items()
-            if cell_id not in published
-            and self._key(cell_id) not in self._refused
-            and all(trial.state.is_final for trial in trials)
-        )
-        return [self._cell_publication(cell_id, trials) for cell_id, trials in islice(ready, BATCH_TRIALS)]
+        if not self._cells_left or self._ledger.counts(self._row.id) != self._cells_seen:
+            self._cells_seen = self._ledger.counts(self._row.id)
+            by_cell: dict[str, list[TrialRow]] = {}
+            for trial in self._ledger.trials(self._row.id):
+                by_cell.setdefault(trial.cell_id, []).append(trial)
+            published = {row.key for row in self._ledger.final_publications(self._row.id)}
+            self._cells_left = {
+                cell_id: trials
+                for cell_id, trials in by_cell.items()
+                if cell_id not in published
+                and self._key(cell_id) not in self._refused
+                and all(trial.state.is_final for trial in trials)
+            }
+        ready = list(islice(self._cells_left.items(), BATCH_TRIALS))
+        return [self._cell_publication(cell_id, trials) for cell_id, trials in ready]
 
     def _cell_publication(self, cell_id: str, trials: Sequence[TrialRow]) -> TrialPublication:
         first, key = trials[0], self._key(cell_id)
