@@ -1,5 +1,7 @@
 """The loss of a pack, its gradient and its Hessian-vector product, from the loss of one trial."""
 
+import importlib
+import warnings
 from collections.abc import Callable
 
 from torch import Tensor
@@ -54,8 +56,17 @@ class PackObjective:
 
             return loss_and_grad
 
+        _load_forward_mode()
+
         def hvp(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
             _, product_P = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
             return (product_P,)
 
         return hvp
+
+
+def _load_forward_mode() -> None:
+    # torch compiles its forward-mode rules when first asked for one, and warns of the compiler that it uses for it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch._decomp.decompositions_for_jvp")
