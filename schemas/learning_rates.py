@@ -45,8 +45,8 @@ class PeakLRs(Spec):
     def _exactly_one(self) -> "PeakLRs":
         if (self.values is None) == (self.grid is None):
             raise ValueError("exactly one of values, grid")
-        if self.values is not None and len(set(self.values)) != len(self.values):
-            raise ValueError("values without duplicates")
+        if self.values is not None and len(set(self.points())) != len(self.values):
+            raise ValueError("values that differ in their first 12 digits")
         return self
 
     def count(self) -> int:

@@ -6,8 +6,8 @@ from schemas.analysis import Analysis
 from schemas.errors import Problem
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
-from schemas.problems import show
-from schemas.schedules import Decay, Warmup
+from schemas.problems import inside, show
+from schemas.schedules import Decay, Optimum, Warmup
 from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "polynomial", "sqrt", "cosine", "geometric", "exponential_concave", "piecewise_linear", "constant_low",
         "untuned_linear", "untuned_exponential", "radam", "polyak", "riabinin", "plugin",
     ),
+    "optimum": ("fitted",),
     "decay": ("exponential", "inverse_sqrt", "noam", "wsd", "one_cycle"),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
 }  # fmt: skip
@@ -57,6 +58,12 @@ def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
     return None
 
 
+def beside(not_built: list[Problem], others: list[Problem]) -> list[Problem]:
+    """Problems with what is not built, then those of `others` that are no consequence of it."""
+    parts = [problem.field.rpartition(".")[0] for problem in not_built]
+    return not_built + [one for one in others if not any(one.field == part or inside(one.field, part) for part in parts)]
+
+
 def _kinds(union: Any, tag: str = "kind") -> tuple[str, ...]:
     members = get_args(get_args(union)[0]) if get_args(union) else (union,)
     return tuple(get_args(member.model_fields[tag].annotation)[0] for member in members)
@@ -70,6 +77,7 @@ _BUILT = {
     "function": _kinds(AnalyticFunction),
     "optimizer": _kinds(Optimizer),
     "warmup": _kinds(Warmup),
+    "optimum": _kinds(Optimum),
     "decay": _kinds(Decay),
     "probe": _kinds(Probe),
 }
@@ -82,7 +90,7 @@ def value_problems(family: str, spec: Any, where: str) -> list[Problem]:
         value = _get(spec, path.split("."))
         allowed = built if isinstance(built, tuple) else (built,)
         if value is not _ABSENT and value not in allowed:
-            said = " or ".join("null" if item is None else str(item) for item in allowed)
+            said = " or ".join(show(item).strip("'") for item in allowed)
             problems.append(Problem(f"{where}.{path}", show(value), f"{said} (other values: not yet)"))
     return problems
 
@@ -116,5 +124,3 @@ def _get(spec: Any, path: list[str]) -> Any:
         if spec is _ABSENT:
             return _ABSENT
     return spec
-
-

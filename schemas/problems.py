@@ -2,16 +2,19 @@
 
 import difflib
 import math
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.errors import Problem
 
 _BOUNDS = {"greater_than": "above {gt}", "greater_than_equal": "at least {ge}"}
 _BOUNDS |= {"less_than": "below {lt}", "less_than_equal": "at most {le}", "multiple_of": "a multiple of {multiple_of}"}
-_BOUNDS |= {"too_short": "at least {min_length} items", "too_long": "at most {max_length} items"}
+_BOUNDS |= {"too_short": "a list of at least {min_length}", "too_long": "a list of at most {max_length}"}
 _BOUNDS |= {"string_too_short": "at least {min_length} characters", "string_too_long": "at most {max_length} characters"}
 _TYPES = {
     "int_type": "an integer",
@@ -29,34 +32,77 @@ _TYPES = {
 }
 
 
-def problems_of(error: ValidationError, raw: Any, where: str) -> list[Problem]:
-    """The problems of one validation error; alternatives of one field are joined with `or`."""
+def problems_of(error: ValidationError, raw: Any, where: str, model: Any, extra: Sequence[str] = ()) -> list[Problem]:
+    """The problems of one validation error; alternatives of one field are joined with `or`.
+
+    Args:
+        model: the type that refused `raw`, for the names of fields that may stand where an unknown one does.
+        extra: names that may stand at the top of `raw` besides the model's own.
+    """
     merged: dict[str, tuple[str, list[str]]] = {}
     for details in error.errors():
         field, got = _place(details, raw, where)
-        got_said, allowed = merged.setdefault(field, (got, []))
-        said = _allowed(details, raw)
+        said = _allowed(details, got)
+        if details["type"] == "extra_forbidden":
+            known = [*_fields_at(model, details["loc"]), *(extra if len(details["loc"]) == 1 else ())]
+            said += did_you_mean(str(details["loc"][-1]), known)
+        _, allowed = merged.setdefault(field, (got, []))
         if said not in allowed:
             allowed.append(said)
     return [
         Problem(field, got, " or ".join(allowed))
         for field, (got, allowed) in merged.items()
-        # A union says of one branch "not a list" where the other branch knows better what is wrong inside.
-        if not (set(allowed) <= set(_TYPES.values()) and any(_inside(other, field) for other in merged))
+        # A union, or a list whose items are all wrong, is also called wrong as a whole: what is inside says it better.
+        if not (set(allowed) <= _WHOLE and any(inside(other, field) for other in merged))
     ]
 
 
-def _inside(other: str, field: str) -> bool:
+_WHOLE = {*_TYPES.values(), *(f"a list of at least {length}" for length in (1, 2))}
+
+
+def _fields_at(model: Any, place: Sequence[str | int]) -> list[str]:
+    """The field names of the models that stand at the parent of `place` (a pydantic location, union tags included)."""
+    models = _models(model)
+    for part in place[:-1]:
+        inner = [one for model in models if part in model.model_fields for one in _models(model.model_fields[str(part)])]
+        models = inner or [model for model in models if part in _tags(model)] or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, FieldInfo):
+        annotation = annotation.annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    fields = (model.model_fields.get(name) for name in ("kind", "task"))
+    return (model.__name__, *(tag for field in fields if field is not None for tag in get_args(field.annotation)))
+
+
+def inside(other: str, field: str) -> bool:
+    """Whether a field is a part of another one."""
     return other.startswith((f"{field}.", f"{field}["))
 
 
 def show(value: Any) -> str:
     """A value as a person wrote it, at most 60 characters; non-finite floats by name."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, BaseModel):
         value = value.model_dump()
-    text = repr(value).replace("\n", " ")
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write out more than 4,300 digits
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """One printable line of at most 60 characters: what stands in a document may hold anything."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -65,30 +111,35 @@ def _place(details: ErrorDetails, raw: Any, where: str) -> tuple[str, str]:
     field, node, last = where, raw, details["loc"][-1] if details["loc"] else ""
     for part in details["loc"]:
         if isinstance(node, dict) and part in node:
-            field, node = _join(field, part), node[part]
+            field, node = join_field(field, part), node[part]
         elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            field, node = _join(field, part), node[part]
+            field, node = join_field(field, part), node[part]
         elif part == last and details["type"] == "missing":
-            return _join(field, part), "nothing"
+            return join_field(field, part), "nothing"
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = details["ctx"]["discriminator"].strip("'")
-        got = node.get(tag, None) if isinstance(node, dict) else node
-        return _join(field, tag), "nothing" if got is None else show(got)
+        if not isinstance(node, dict):
+            return field, show(node)
+        return join_field(field, tag), "nothing" if node.get(tag) is None else show(node[tag])
     if details["type"] == "value_error":
         return field, show(details["input"])
     return field, show(node)
 
 
-def _allowed(details: ErrorDetails, raw: Any) -> str:
+def _allowed(details: ErrorDetails, got: str) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**context)
     if kind in _TYPES:
         return _TYPES[kind]
     if kind == "literal_error":
-        return str(context["expected"]).replace("'", "")
+        expected = str(context["expected"]).replace("'", "")
+        return expected + did_you_mean(got.strip("'"), re.split(", | or ", expected))
     if kind == "union_tag_invalid":
-        return str(context["expected_tags"]).replace("'", "")
+        tags = str(context["expected_tags"]).replace("'", "")
+        return tags + did_you_mean(str(context["tag"]), tags.split(", "))
+    if kind == "union_tag_not_found" and got != "nothing":
+        return "a mapping"
     if kind in ("missing", "union_tag_not_found"):
         return "a value: the field is required"
     if kind == "extra_forbidden":
@@ -104,7 +155,9 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _join(field: str, part: str | int) -> str:
+def join_field(field: str, part: str | int) -> str:
+    """`optimizers[0]`, then `optimizers[0].momentum`; a key that is no plain word is quoted."""
     if isinstance(part, int):
         return f"{field}[{part}]"
-    return f"{field}.{part}" if field else str(part)
+    word = part if re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", part) else show(part)
+    return f"{field}.{word}" if field else word

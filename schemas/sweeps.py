@@ -1,13 +1,15 @@
-"""`{sweep: [...]}` at any value of a workload, an optimizer or a schedule: found, counted, expanded, written back."""
+"""`{sweep: [...]}` at any value of a workload, an optimizer or a schedule: found, checked, put in place."""
 
 import copy
-import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import rfc8785
+
+from schemas.base import canonical_json
 from schemas.errors import Problem
+from schemas.problems import join_field, show
 
 Path = tuple[str | int, ...]
 
@@ -25,50 +27,47 @@ class Sweep:
         return ".".join(map(str, self.path))
 
 
-def is_sweep(node: Any) -> bool:
-    """Whether a node of the document is `{sweep: ...}`."""
-    return isinstance(node, dict) and set(node) == {"sweep"}
-
-
-def find_sweeps(entry: Any) -> list[Sweep]:
+def find_sweeps(entry: Any) -> tuple[Sweep, ...]:
     """Every sweep of one entry, in document order."""
-    return [Sweep(path, tuple(node["sweep"])) for path, node in _walk(entry) if is_sweep(node)]
+    return tuple(Sweep(path, tuple(node["sweep"])) for path, node in _walk(entry) if _is_sweep(node))
 
 
 def check_sweeps(entry: Any, where: str) -> list[Problem]:
     """Problems with the shape of an entry's sweeps."""
     problems = []
     for path, node in _walk(entry):
-        if not is_sweep(node):
+        if not _is_sweep(node):
             continue
-        field = ".".join([where, *map(str, path)])
-        values = node["sweep"]
+        field, values = where, node["sweep"]
+        for part in path:
+            field = join_field(field, part)
+        got = f"sweep: {show(values)}"
         if not isinstance(values, list) or not values:
-            problems.append(Problem(field, f"sweep: {values!r:.60}", "a list of at least one value"))
+            problems.append(Problem(field, got, "a list of at least one value"))
+        elif not path:
+            problems.append(Problem(field, got, "a mapping: the items of this list are an axis already"))
         elif any(_contains_sweep(value) for value in values):
             problems.append(Problem(field, "a sweep inside a sweep", "one sweep per value"))
-        elif len({repr(value) for value in values}) != len(values):
-            problems.append(Problem(field, f"sweep: {values!r:.60}", "values without duplicates"))
+        elif len({_canonical(value) for value in values}) != len(values):
+            problems.append(Problem(field, got, "values without duplicates"))
         elif path == ("name",):
             problems.append(Problem(field, "a sweep", "a name: swept values are added to it"))
-        elif path and path[0] == "peak_lrs":
+        elif path[0] == "peak_lrs":
             problems.append(Problem(field, "a sweep", "values or a grid: peak_lrs is an axis already"))
     return problems
 
 
-def count_variants(entry: Any) -> int:
-    """How many variants an entry expands to, without expanding it."""
-    return math.prod(len(sweep.values) for sweep in find_sweeps(entry))
+def without_sweeps(entry: dict[str, Any]) -> dict[str, Any]:
+    """A copy of an entry with null in the place of each sweep: small, whatever the sweeps hold."""
+    return {key: _emptied(value) for key, value in entry.items()}
 
 
-def expand(entry: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
-    """Each combination of sweep indices with the entry that has these values in place."""
-    sweeps = find_sweeps(entry)
-    for indices in itertools.product(*(range(len(sweep.values)) for sweep in sweeps)):
-        variant = copy.deepcopy(entry)
-        for sweep, index in zip(sweeps, indices, strict=True):
-            put(variant, sweep.path, copy.deepcopy(sweep.values[index]))
-        yield indices, variant
+def with_values(emptied: dict[str, Any], sweeps: Sequence[Sweep], indices: Sequence[int]) -> dict[str, Any]:
+    """A copy of an emptied entry that has a value in the place of each sweep."""
+    variant = copy.deepcopy(emptied)
+    for sweep, index in zip(sweeps, indices, strict=True):
+        put(variant, sweep.path, sweep.values[index])
+    return variant
 
 
 def put(node: Any, path: Path, value: Any) -> None:
@@ -85,9 +84,28 @@ def get(node: Any, path: Path) -> Any:
     return node
 
 
+def _is_sweep(node: Any) -> bool:
+    return isinstance(node, dict) and set(node) == {"sweep"}
+
+
+def _emptied(node: Any) -> Any:
+    if _is_sweep(node):
+        return None
+    if isinstance(node, dict):
+        return {key: _emptied(value) for key, value in node.items()}
+    return [_emptied(value) for value in node] if isinstance(node, list) else node
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical_json(value)
+    except rfc8785.CanonicalizationError:  # not finite, or too large: the field itself will say so
+        return repr(value).encode()
+
+
 def _walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     yield path, node
-    if is_sweep(node):
+    if _is_sweep(node):
         return
     if isinstance(node, dict):
         for key, value in node.items():
@@ -98,4 +116,4 @@ def _walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _contains_sweep(node: Any) -> bool:
-    return any(is_sweep(inner) for _, inner in _walk(node))
+    return any(_is_sweep(inner) for _, inner in _walk(node))

@@ -182,6 +182,15 @@ def steps_of(workload: Workload, num_train_examples: int) -> int:
     return -(-examples // batch_size)
 
 
+def steps_known(workload: Workload) -> int | None:
+    """The budget in updates where it does not depend on the data; else None."""
+    if isinstance(workload, Analytic) or workload.budget.steps is not None:
+        return workload.budget.steps
+    if workload.budget.examples is None or workload.batch_size == "full":
+        return None
+    return steps_of(workload, 1)
+
+
 def batch_size_of(workload: Workload, num_train_examples: int) -> int:
     """Examples per training batch; 1 for an analytic function."""
     if isinstance(workload, Analytic):

@@ -128,7 +128,7 @@ class Power(Spec):
     """F2: w^p, p even >= 4; rho = 1 - 2/p, K0 = 0, Krho = p (p - 1)."""
 
     kind: Literal["power"]
-    p: Annotated[int, Field(ge=4, multiple_of=2)] = 4
+    p: Annotated[int, Field(ge=4, le=1000, multiple_of=2)] = 4
 
 
 class Exponential(Spec):
@@ -198,7 +198,7 @@ class BlockStart(Spec):
     """Where each block of a river valley starts: the wall by its gap, each river coordinate by its value."""
 
     wall_gap: PositiveFloat
-    river: float | tuple[float, ...] = 1.0
+    river: float | Annotated[tuple[float, ...], Field(strict=False)] = 1.0
 
 
 class Start(Spec):

@@ -1,6 +1,6 @@
 """Reads a study document: one YAML 1.2 (or JSON) document, small, without duplicate keys, from a file or a preset."""
 
-import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from schemas.errors import Problem, SpecError
 from schemas.limits import Limits
 from schemas.presets import preset_names, preset_text
-from schemas.problems import did_you_mean, show
+from schemas.problems import did_you_mean, join_field, show, shortened
+from service.core_schema import CoreConstructor, CoreResolver
 
 MAX_NODES = 200_000
 MAX_DEPTH = 50
@@ -22,47 +23,65 @@ def read_document(place: str, limits: Limits | None = None) -> Any:
     Raises:
         SpecError: there is none, or it is no document that a study could be.
     """
-    path = Path(place)
-    if not path.exists() and place in preset_names():
-        return parse_document(preset_text(place), limits)
+    limits = limits or Limits()
     try:
-        size = path.stat().st_size
-        if size > (limits or Limits()).spec_bytes:
-            raise SpecError([_too_large(size, limits or Limits())])
-        data = path.read_bytes()
+        path = Path(place)
+        if not path.exists() and place in preset_names():
+            return parse_document(preset_text(place), limits)
+        with path.open("rb") as file:
+            # never more than the limit, whatever the size says: a pipe and /dev/zero have none
+            data = file.read(limits.spec_bytes + 1)
+            size = path.stat().st_size if stat.S_ISREG(path.stat().st_mode) else 0
     except FileNotFoundError:
         names = list(preset_names())
         hint = f"a file, or a preset: {', '.join(names)}{did_you_mean(place, names)}"
         raise SpecError([Problem("file", show(place), hint)]) from None
-    except OSError as error:
-        raise SpecError([Problem("file", f"{show(place)}: {error.strerror}", "a file that can be read")]) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SpecError([Problem("file", f"{show(place)}: {reason}", "a file that can be read")]) from error
+    if size > len(data):
+        raise SpecError([_too_large(size, limits)])
     return parse_document(data, limits)
 
 
 def parse_document(data: bytes | str, limits: Limits | None = None) -> Any:
-    """The document of a text.
+    """The document of a text, made of dicts, lists, text, numbers, booleans and None.
 
     Raises:
         SpecError: no text, no YAML, several documents, duplicate keys, too large or too deep.
     """
     limits = limits or Limits()
+    data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if len(data) > limits.spec_bytes:
+        raise SpecError([_too_large(len(data), limits)])
     try:
-        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError([Problem("file", f"bytes that are no UTF-8 at offset {error.start}", "UTF-8 text")]) from error
-    if len(text) > limits.spec_bytes:
-        raise SpecError([_too_large(len(text), limits)])
-    try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        raise SpecError([_yaml_problem(error)]) from error
-    except (YAMLError, ValueError) as error:
-        raise SpecError([Problem("file", _one_line(str(error)), "one YAML 1.2 document")]) from error
-    except RecursionError as error:
-        raise SpecError([Problem("file", "a document nested too deeply", f"at most {MAX_DEPTH} levels")]) from error
+    document = _load(text)
     _check_size(document)
-    # Aliases become copies: what is the same object twice would be changed twice.
-    return json.loads(json.dumps(document, default=str))
+    problems: list[Problem] = []
+    plain = _plain(document, "", problems)
+    if problems:
+        raise SpecError(problems)
+    return plain
+
+
+def _load(text: str) -> Any:
+    reader = YAML(typ="safe", pure=True)
+    reader.Resolver, reader.Constructor = CoreResolver, CoreConstructor
+    try:
+        return reader.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "file"
+        got = _one_line(error.problem or str(error))
+        raise SpecError([Problem(where, got, "one YAML 1.2 document without duplicate keys")]) from error
+    except RecursionError as error:
+        raise SpecError([_too_deep()]) from error
+    # Whatever a reader of foreign bytes trips over, the bytes are no YAML document.
+    except (YAMLError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise SpecError([Problem("file", _one_line(str(error)) or "no YAML", "one YAML 1.2 document")]) from error
 
 
 def _check_size(document: Any) -> None:
@@ -70,33 +89,46 @@ def _check_size(document: Any) -> None:
     counts: dict[int, int] = {}
 
     def count(node: Any, depth: int) -> int:
-        if depth > MAX_DEPTH:
-            raise SpecError([Problem("file", "a document nested too deeply", f"at most {MAX_DEPTH} levels")])
         if not isinstance(node, dict | list):
             return 1
+        if depth > MAX_DEPTH:
+            raise SpecError([_too_deep()])
         if id(node) not in counts:
             counts[id(node)] = MAX_NODES + 1  # an alias to itself never ends
             children = list(node.values()) if isinstance(node, dict) else node
-            _check_keys(node)
             counts[id(node)] = 1 + sum(count(child, depth + 1) for child in children)
         return counts[id(node)]
 
-    total = count(document, 0)
-    if total > MAX_NODES:
-        raise SpecError([Problem("file", "more than 200,000 values once aliases are written out", f"at most {MAX_NODES}")])
+    if count(document, 0) > MAX_NODES:
+        got = f"more than {MAX_NODES:,} values once aliases are written out"
+        raise SpecError([Problem("file", got, f"at most {MAX_NODES:,}")])
 
 
-def _check_keys(node: Any) -> None:
+def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
+    """A copy in which nothing is shared: what is the same object twice would be changed twice."""
     if isinstance(node, dict):
         for key in node:
             if not isinstance(key, str):
-                raise SpecError([Problem(show(key), f"a key of type {type(key).__name__}", "keys that are text")])
+                field = join_field(where, show(key))
+                problems.append(Problem(field, f"a key that is {_kind_of(key)}", "keys that are text"))
+        texts = {key: value for key, value in node.items() if isinstance(key, str)}
+        return {key: _plain(value, join_field(where, key), problems) for key, value in texts.items()}
+    if isinstance(node, list):
+        return [_plain(item, join_field(where, index), problems) for index, item in enumerate(node)]
+    if node is None or isinstance(node, bool | int | float):
+        return node
+    if isinstance(node, str) and not any("\ud800" <= letter <= "\udfff" for letter in node):
+        return str(node)
+    problems.append(Problem(where or "file", show(node), "a mapping, a list, a text, a number, true, false or null"))
+    return None
 
 
-def _yaml_problem(error: MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "file"
-    return Problem(where, _one_line(error.problem or str(error)), "one YAML 1.2 document without duplicate keys")
+def _kind_of(key: Any) -> str:
+    return {bool: "true or false", int: "a number", float: "a number", type(None): "null"}.get(type(key), "no plain text")
+
+
+def _too_deep() -> Problem:
+    return Problem("file", "a document nested too deeply", f"at most {MAX_DEPTH} levels")
 
 
 def _too_large(size: int, limits: Limits) -> Problem:
@@ -104,4 +136,5 @@ def _too_large(size: int, limits: Limits) -> Problem:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    words = " ".join(text.split())
+    return shortened(words) if not words.isprintable() else words[:200]

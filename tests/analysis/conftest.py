@@ -224,6 +224,12 @@ def make_study() -> Callable[..., SyntheticStudy]:
 
 
 @pytest.fixture
+def write_folder() -> Callable[[Path, Mapping[str, list[dict[str, Any]]]], Path]:
+    """`write_folder(path, {table: rows})`."""
+    return write_tables
+
+
+@pytest.fixture
 def write_trials(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
     """Writes a folder that has trials alone: `write_trials([row(...), ...])`."""
     return lambda rows: write_tables(tmp_path / "folder", {"trials": [trial_row(**row) for row in rows]})
@@ -246,7 +252,10 @@ def make_row() -> Callable[..., dict[str, Any]]:
     """`make_row("warm", 0.1, seed, loss)`: a trial of `small_spec`."""
 
     def make(schedule: str, peak_lr: float, seed: int | str, loss: float | None = None, **said: Any) -> dict[str, Any]:
-        common = {"trial_id": f"{schedule}/{peak_lr:g}/{seed}/{said.get('optimizer.weight_decay', '')}", "workload": "w"}
+        common = {
+            "trial_id": f"{schedule}/{peak_lr:g}/{seed}/{said.get('optimizer.weight_decay', '')}",
+            "workload": "w",
+        }
         common |= {"optimizer": "o", "schedule": schedule, "peak_lr": peak_lr, "seed": str(seed), "steps_completed": 10}
         return {**common, "final_validation_loss": loss, **said}
 

@@ -1,4 +1,4 @@
-"""What every backend of the ledger does."""
+"""What every backend of the ledger does. One long file: it is the contract that a new backend is held against."""
 
 import math
 

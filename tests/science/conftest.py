@@ -25,6 +25,11 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def blobs() -> DataArrays:
+    """The made-up data set."""
+    return make_blobs()
+
+
+def make_blobs() -> DataArrays:
     """Five classes in 12 dimensions that overlap: 70 to train on (2.2 batches of 32), 30, 20."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(5, 12))
@@ -69,7 +74,9 @@ def trial(workload: Any = None, optimizer: Any = None, peak_lr: float = 0.1, **f
     )
 
 
-def pack(*trials: TrialSpec, size: int | None = None, probes: tuple = (), points: Any = None, chunk: int = 7) -> PackTask:
+def pack(
+    *trials: TrialSpec, size: int | None = None, probes: tuple = (), points: Any = None, chunk: int = 7
+) -> PackTask:
     members = tuple(Member(slot, spec, points or {}) for slot, spec in enumerate(trials))
     return PackTask("pack", size or len(trials), members, probes, chunk_steps=chunk)
 
@@ -86,11 +93,11 @@ def run(task: PackTask, data: DataArrays | None, device: str = "cpu") -> SimpleN
 def joined(chunks: list[Any]) -> dict[str, dict[str, np.ndarray]]:
     """Table -> column -> array over all chunks, by trial (in the order of the pack) and step."""
     tables = {}
+    place = {trial_id: i for i, trial_id in enumerate(dict.fromkeys(chunks[0].tables["steps"]["trial_id"]))}
     for table in chunks[0].tables:
         parts = [chunk.tables[table] for chunk in chunks]
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        first_seen = {trial_id: i for i, trial_id in enumerate(dict.fromkeys(columns["trial_id"]))}
-        keys = [first_seen[trial_id] for trial_id in columns["trial_id"]]
+        keys = [place[trial_id] for trial_id in columns["trial_id"]]
         order = np.lexsort((columns["step"], keys)) if "step" in columns else np.arange(len(keys))
         tables[table] = {name: column[order] for name, column in columns.items()}
     return tables

@@ -41,5 +41,8 @@ def test_the_id_names_examples_order_and_data_set() -> None:
     batches = probe_batches(spec(count=2), 1149, 64)
     reference = batch_id(batches, "data")
     assert reference == batch_id([indices.copy() for indices in batches], "data")
-    assert len({reference, batch_id(batches[::-1], "data"), batch_id(batches, "other"), batch_id(batches[:1], "data")}) == 4
+    assert (
+        len({reference, batch_id(batches[::-1], "data"), batch_id(batches, "other"), batch_id(batches[:1], "data")})
+        == 4
+    )
     assert len(reference) == 16

@@ -1,5 +1,7 @@
 """Random streams and the order of the data: functions of seeds and names alone."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -39,7 +41,7 @@ def test_the_order_does_not_depend_on_how_it_is_cut(cuts, replacement):
     whole = DataOrder(5, 37, replacement=replacement).positions(0, 200)
     order = DataOrder(5, 37, replacement=replacement)
     ends = [0, *sorted(set(cuts)), 200]
-    parts = [order.positions(first, last) for first, last in zip(ends, ends[1:], strict=False)]
+    parts = [order.positions(first, last) for first, last in itertools.pairwise(ends)]
     assert torch.equal(torch.cat(parts), whole)
 
 

@@ -92,9 +92,7 @@ def test_packed_and_solo_agree_to_1e_5_over_200_stable_steps_in_float32(make, bl
     packed = make.run(make.pack(*trials, size=8), blobs).tables["steps"]
     for spec in trials:
         solo = make.run(make.pack(spec), blobs).tables["steps"]
-        np.testing.assert_allclose(
-            make.of_trial(packed, spec.trial_id, "train_loss"), solo["train_loss"], rtol=1e-5
-        )
+        np.testing.assert_allclose(make.of_trial(packed, spec.trial_id, "train_loss"), solo["train_loss"], rtol=1e-5)
 
 
 def test_the_same_plan_gives_the_same_bits_in_any_chunks(make, blobs):
@@ -180,7 +178,8 @@ def test_tables_have_the_columns_types_and_order_of_the_contract(make, blobs):
             assert tuple(columns) == names(table)
             kinds = {"string": "O", "int64": "i", "float64": "f", "bool": "b"}
             assert [array.dtype.kind for array in columns.values()] == [kinds[c.type] for c in TABLES[table]]
-        order = [(i, step) for i, step in zip(chunk.tables["steps"]["trial_id"], chunk.tables["steps"]["step"])]
+        keys = (chunk.tables["steps"]["trial_id"], chunk.tables["steps"]["step"])
+        order = list(zip(*keys, strict=True))
         assert order == sorted(order, key=lambda row: ([spec.trial_id, other.trial_id].index(row[0]), row[1]))
 
 
@@ -285,5 +284,5 @@ def test_a_classification_without_data_is_refused(make):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(make, blobs):
-    with pytest.raises(RuntimeError, match="execution.device: got cuda"):
+    with pytest.raises(RuntimeError, match=r"execution\.device: got cuda"):
         make.run(make.pack(make.trial()), blobs, device="cuda")

@@ -137,7 +137,7 @@ def test_a_closed_loop_ends_its_warmup_at_max_steps(make):
 def test_without_latch_the_rule_goes_on_to_cap_the_rate(make):
     # heavy momentum swings back up the wall after the rate has reached its peak
     workload = analytic(Cosh(kind="cosh"), Start(gap=10.0), steps=80)
-    heavy = SGD(kind="sgd", momentum=0.95)
+    heavy = SGD(kind="sgd", momentum=0.8)
     rates = {}
     for latch in (True, False):
         done = make.run(make.pack(make.trial(workload, heavy, 0.2, schedule=law(latch=latch))), None)

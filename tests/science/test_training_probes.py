@@ -32,7 +32,9 @@ def test_each_member_is_measured_at_its_own_steps(make, blobs):
     plans = [points(0, 10), {}, {"sharpness": ProbePoints(steps=(3, 30), hvps_allowed=20)}]
     members = tuple(Member(i, spec, plan) for i, (spec, plan) in enumerate(zip(trials, plans, strict=True)))
     done = make.run(PackTask("pack", 4, members, (SECANT, SHARPNESS), chunk_steps=7), blobs)
-    rows = {(i, s, p) for i, s, p in zip(*(done.tables["probes"][n] for n in ("trial_id", "step", "probe")), strict=True)}
+    rows = {
+        (i, s, p) for i, s, p in zip(*(done.tables["probes"][n] for n in ("trial_id", "step", "probe")), strict=True)
+    }
     first, _, third = (spec.trial_id for spec in trials)
     expected = {(first, step, probe) for step in (0, 10) for probe in ("secant_smoothness", "sharpness")}
     assert rows == expected | {(third, 3, "sharpness"), (third, 30, "sharpness")}

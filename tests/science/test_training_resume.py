@@ -45,7 +45,7 @@ def mixed_pack(make):
     trials = [
         make.trial(workload, AdamW(kind="adamw"), 0.01, schedule=make.schedule(8, CosineDecay(kind="cosine"))),
         make.trial(workload, AdamW(kind="adamw"), 0.14, schedule=closed_loop(), seed=make.seed(1)),
-        make.trial(workload, AdamW(kind="adamw"), 20.0, schedule=make.schedule(25), seed=make.seed(2)),
+        make.trial(workload, AdamW(kind="adamw"), 3.0, schedule=make.schedule(25), seed=make.seed(2)),
     ]
     return make.pack(*trials, size=4, probes=PROBES, points=POINTS)
 

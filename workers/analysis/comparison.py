@@ -131,7 +131,8 @@ def _paired(contender: Candidate, baseline: Candidate, confidence: float) -> Mea
 def _held_out(contender: Candidate, baseline: Candidate, confidence: float, higher_is_better: bool) -> MeanInterval:
     """Leave one seed out: choosing and scoring on the same seeds flatters whoever has more to choose from.
 
-    The folds share data, so the interval is a sensitivity value, not a second test.
+    The folds share data, so the interval is too narrow (0 outside it in 14 % of draws of noise at 5 seeds, 7 rates):
+    a sensitivity value, not a second test.
     """
     ours = _scores_by_other_seeds(contender.scores_KC, higher_is_better)
     theirs = _scores_by_other_seeds(baseline.scores_KC, higher_is_better)

@@ -60,6 +60,7 @@ class StudyReport:
         """JSON types alone; numbers that are not finite are the strings NaN, Infinity, -Infinity."""
         document = {"report_version": REPORT_VERSION, **plain(self)}
         document["verdict"] = self.verdict
+        document["ranking"] = plain(ranking_table(self))
         return document
 
     def _progress(self) -> str:

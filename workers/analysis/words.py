@@ -3,6 +3,7 @@
 import math
 
 from workers.analysis.comparison import Comparison, Verdict
+from workers.analysis.headline import headline
 from workers.analysis.phrases import some, steps_text, usable_ratio, usable_text
 from workers.analysis.plain import alike, listed, number, plural, signed
 from workers.analysis.question import Question
@@ -21,7 +22,8 @@ def paragraph(group: Group, question: Question) -> tuple[str, ...]:
     steps = _steps(group, question)
     # a function with a known answer is asked how long, not how low
     usable = _usable(group)
-    leading = [*steps, *tuned, *usable] if group.analytic else [*tuned, *usable, *steps]
+    short = [sentence] if (sentence := headline(group)) else []
+    leading = [*steps, *tuned, *usable] if group.analytic else [*short, *tuned, *usable, *steps]
     return (*leading, *_edges(group), *_counts(group), *_caveats(group, question))
 
 

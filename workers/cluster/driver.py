@@ -1,26 +1,22 @@
 """Drives one study to its end: plan, feed the trainers, commit what they report. The ledger decides what runs."""
 
-import contextlib
 import logging
-import os
-import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-import ray
-
-from schemas.errors import StaleFence
+from schemas.errors import PlaceError
 from schemas.study import parse_study
 from schemas.trials import TrialState
+from workers.cards import cards
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.local_ray import local_ray
 from workers.cluster.orders import PackOrder, Progress
 from workers.cluster.planning import StudyTrials, datasets_of, pack_task, write_plan
+from workers.cluster.slots import Slot, Slots
+from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
+from workers.cores import num_cores
 from workers.ledger.inputs import Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
@@ -32,126 +28,146 @@ log = logging.getLogger("warmup_bench.driver")
 TURN_S = 1.0
 """A trainer reports about this often; cancel and preemption are obeyed between its turns."""
 POLL_S = 0.25
+WIND_DOWN_S = 20.0
+"""So long trainers may take to end a turn and to save; what is not saved by then is trained again."""
 MAX_DEATHS = 3
 """A pack whose trainer dies this often is guilty until proven otherwise: its trials become errored."""
 
 
-@dataclass
-class Slot:
-    """One trainer and what it is doing."""
-
-    actor: Any
-    pack: PackRow | None = None
-    pending: Any = None
-    """Reference to the turn under way."""
-
-
-class Stop(Exception):
-    """The driver is to end now; the message says why."""
+class CannotRun(Exception):  # noqa: N818 - what it says, not that it failed
+    """The study cannot be run as it is, here and now; the message says why and what to do."""
 
 
 class Driver:
     """One run of one study under one fence."""
 
     def __init__(
-        self, ledger: Ledger, study_id: str, places: Places, heartbeat: Heartbeat, *, workers: int, parent_pid: int | None
+        self,
+        ledger: Ledger,
+        study_id: str,
+        places: Places,
+        heartbeat: Heartbeat,
+        stop: StopRequest,
+        *,
+        workers: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._study_id = study_id
         self._places = places
         self._heartbeat = heartbeat
         self._fence = heartbeat.fence
+        self._stop = stop
         self._num_workers = workers
-        self._parent_pid = parent_pid
         self._store = RecordStore(places.records)
-        self._stopping = ""
         self._deaths: Counter[str] = Counter()
         self._queue: deque[PackRow] = deque()
+        self._place_error = ""
 
     def run(self) -> TrialState:
-        """Train what is not final. Returns the state that the trials allow: done, cancelled, or queued (stopped)."""
-        signal.signal(signal.SIGTERM, lambda *_: self._ask_to_stop("asked to stop"))
-        signal.signal(signal.SIGINT, lambda *_: self._ask_to_stop("asked to stop"))
+        """Train what is not final. Returns the state that the trials allow: done, cancelled, or queued (stopped).
+
+        Raises:
+            CannotRun, PlaceError: what is durable stays; the same command continues.
+            StaleFence: another driver has taken over.
+        """
         row = self._ledger.study(self._study_id)
         study = parse_study(row.spec)
-        self._store.check_writable()
-        self._ledger.requeue_packs(self._study_id, None, self._fence, "driver replaced")
+        self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
         self._ledger.set_study_state(self._study_id, TrialState.RUNNING, fence=self._fence)
-        trials = StudyTrials(study, datasets_of(self._ledger))
-        if self._ledger.has_plan(self._study_id, 0) and not self._waiting():
-            return self._outcome()
-        device = self._device(study.fields.execution.device)
-        with local_ray(self._num_workers):
-            self._slots = [self._new_slot(device) for _ in range(self._num_workers)]
-            if not self._ledger.has_plan(self._study_id, 0):
-                facts = ray.get(self._slots[0].actor.facts.remote())
-                write_plan(self._ledger, self._study_id, trials, facts, self._fence)
-            self._queue = deque(self._waiting())
-            self._check_facts()
-            self._feed(trials, device)
+        self._store.check_writable()
+        if not self._ledger.has_plan(self._study_id, 0) or self._unfinished():
+            self._train(StudyTrials(study, datasets_of(self._ledger)), study.fields.execution.device)
         return self._outcome()
 
-    def _waiting(self) -> list[PackRow]:
-        return self._ledger.packs(self._study_id, [PackState.QUEUED])
+    def _train(self, trials: StudyTrials, asked: str) -> None:
+        device = _device(asked)
+        gpus = len(cards()) if device == "cuda" else 0
+        workers = self._num_workers or gpus or num_cores()
+        if self._reason_to_stop():
+            return
+        with local_ray(workers, gpus):
+            self._stop.listen()
+            self._slots = Slots(
+                lambda: start_trainer(self._places.records, str(self._places.data), device, min(1.0, gpus / workers)),
+                workers,
+            )
+            self._plan(trials)
+            self._queue = deque(self._ledger.packs(self._study_id, [PackState.QUEUED]))
+            self._feed(trials, device)
+
+    def _plan(self, trials: StudyTrials) -> None:
+        facts = self._slots.facts()
+        if not self._ledger.has_plan(self._study_id, 0):
+            write_plan(self._ledger, self._study_id, trials, facts, self._fence)
+        planned = self._ledger.study(self._study_id).device_class
+        if planned != facts.device_class:
+            raise CannotRun(f"the study is planned for device class {planned}, this machine has {facts.device_class}")
 
     def _feed(self, trials: StudyTrials, device: str) -> None:
-        while True:
-            if reason := self._reason_to_stop():
-                self._wind_down(reason)
-                return
+        while not (reason := self._reason_to_stop()):
             self._start_idle(trials, device)
-            busy = [slot for slot in self._slots if slot.pending is not None]
-            if not busy:
+            if not self._slots.is_busy:
                 return
-            ray.wait([slot.pending for slot in busy], num_returns=1, timeout=POLL_S)
-            self._commit(list(self._collect(busy, device)))
+            self._take(self._slots.reports(POLL_S))
+            for slot in self._slots.waiting:
+                self._slots.go_on(slot, TURN_S)
+        self._wind_down(reason)
+        if self._place_error:
+            raise CannotRun(self._place_error)
 
     def _start_idle(self, trials: StudyTrials, device: str) -> None:
-        idle = [slot for slot in self._slots if slot.pending is None and slot.pack is None]
+        idle = self._slots.idle
         chosen = [self._queue.popleft() for _ in idle[: len(self._queue)]]
         if not chosen:
             return
+        # Before they are marked as started: a pack that cannot be made into a task has not run.
+        tasks = [pack_task(pack, trials, device) for pack in chosen]
         started = self._ledger.start_packs(self._study_id, [pack.pack_id for pack in chosen], self._fence)
-        for slot, pack in zip(idle, started, strict=False):
-            order = PackOrder(pack_task(pack, trials, device), pack.attempt, pack.manifest, pack.checkpoint)
-            slot.pack = pack
-            slot.pending = slot.actor.advance.remote(order, TURN_S)
+        for slot, pack, task in zip(idle, started, tasks, strict=False):
+            self._slots.begin(slot, pack, PackOrder(task, pack.attempt, pack.manifest, pack.checkpoint), TURN_S)
 
-    def _collect(self, busy: list[Slot], device: str, *, timeout_s: float = 0) -> Iterator[tuple[Slot, Progress]]:
-        # All that are ready now: their receipts share one transaction.
-        ready, _ = ray.wait([slot.pending for slot in busy], num_returns=len(busy), timeout=timeout_s)
-        for slot in busy:
-            if slot.pending not in ready:
-                continue
-            try:
-                progress = ray.get(slot.pending)
-            except ray.exceptions.RayError as error:
-                self._replace(slot, device, error)
-                continue
-            slot.pending = None
-            yield slot, progress
+    def _take(self, reports: Iterable[tuple[Slot, Progress | Exception]]) -> None:
+        alive = []
+        for slot, report in reports:
+            if isinstance(report, Progress):
+                alive.append((slot, report))
+            else:
+                self._bury(slot, report)
+        self._commit_finished([pair for pair in alive if pair[1].results is not None])
+        for slot, progress in alive:
+            if progress.error is not None:
+                self._fail(slot, progress)
+            elif progress.results is None:
+                self._record(progress)
 
-    def _commit(self, reports: list[tuple[Slot, Progress]]) -> None:
-        finished = [(slot, progress) for slot, progress in reports if progress.results is not None]
+    def _commit_finished(self, finished: list[tuple[Slot, Progress]]) -> None:
         if finished:
             receipts = [_receipt(progress) for _, progress in finished]
             self._ledger.commit_receipts(self._study_id, self._fence, receipts)
-        for slot, progress in reports:
-            assert slot.pack is not None
-            if progress.error is not None:
-                log.error("pack %s failed: %s", progress.pack_id, progress.error)
-                self._ledger.fail_pack(
-                    self._study_id, slot.pack.pack_id, self._fence, progress.reason, log=progress.error
-                )
-                slot.pack = None
-            elif progress.results is not None:
-                self._store.delete(tuple(SegmentRef(**row) for row in progress.replaced))
-                if progress.replaced or progress.checkpoint:
-                    self._store.sweep(progress.pack_id, tuple(SegmentRef(**row) for row in progress.manifest))
-                slot.pack = None
-            else:
-                self._record(progress)
-                slot.pending = slot.actor.advance.remote(None, TURN_S)
+        for slot, progress in finished:
+            slot.pack = None
+            self._tidy(progress)
+
+    def _tidy(self, progress: Progress) -> None:
+        """Remove the segments that compaction replaced, and what earlier attempts and checkpoints left."""
+        try:
+            self._store.delete(_segments(progress.replaced))
+            if progress.replaced or progress.checkpoint or progress.attempt > 1:
+                self._store.sweep(progress.pack_id, _segments(progress.manifest))
+        except PlaceError as error:
+            log.warning("pack %s: leftovers stay: %s", progress.pack_id, error)
+
+    def _fail(self, slot: Slot, progress: Progress) -> None:
+        assert slot.pack is not None
+        pack, slot.pack = slot.pack, None
+        log.error("pack %s failed: %s", pack.pack_id, progress.error)
+        if progress.is_place_error:
+            # Not the pack's fault, and the next one would fare no better: it is queued again when the driver ends.
+            self._place_error = self._place_error or progress.reason
+        else:
+            self._ledger.fail_pack(
+                self._study_id, pack.pack_id, self._fence, progress.reason, log=progress.error or progress.reason
+            )
 
     def _record(self, progress: Progress) -> None:
         self._ledger.record_progress(
@@ -164,78 +180,61 @@ class Driver:
             progress.step,
         )
 
-    def _replace(self, slot: Slot, device: str, error: Exception) -> None:
+    def _bury(self, slot: Slot, error: Exception) -> None:
+        """A trainer died: a new one takes its place, and its pack goes on from what is durable."""
         assert slot.pack is not None
         pack = slot.pack
         self._deaths[pack.pack_id] += 1
-        reason = f"trainer died: {str(error).splitlines()[0]}"
-        log.warning("pack %s: %s", pack.pack_id, reason)
+        reason = f"its trainer died: {str(error).splitlines()[0]}"
+        log.warning("pack %s: %s", pack.pack_id, error)
         if self._deaths[pack.pack_id] >= MAX_DEATHS:
-            self._ledger.fail_pack(
-                self._study_id, pack.pack_id, self._fence, f"{reason} ({MAX_DEATHS} times)", log=str(error)
-            )
+            reason = f"{reason} ({MAX_DEATHS} times)"
+            self._ledger.fail_pack(self._study_id, pack.pack_id, self._fence, reason, log=str(error))
         else:
             self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
-        with contextlib.suppress(Exception):
-            ray.kill(slot.actor)
-        fresh = self._new_slot(device)
-        slot.actor, slot.pack, slot.pending = fresh.actor, None, None
+        self._slots.replace(slot)
 
     def _wind_down(self, reason: str) -> None:
-        """Let every trainer end its turn with a checkpoint, commit that, and queue the packs again."""
+        """Let every trainer end its turn, save, and report; then queue again what is not done."""
         log.info("stopping: %s", reason)
-        deadline = time.monotonic() + 20.0
-        busy = [slot for slot in self._slots if slot.pending is not None]
-        final: list[tuple[Slot, Progress]] = []
-        for slot, progress in self._collect(busy, "", timeout_s=max(0.0, deadline - time.monotonic())):
-            if progress.results is None and progress.error is None:
-                with contextlib.suppress(ray.exceptions.RayError):
-                    progress = ray.get(slot.actor.advance.remote(None, 0.0, save=True), timeout=20.0)
-            final.append((slot, progress))
-        for slot, progress in final:
-            if progress.results is None and progress.error is None:
-                self._record(progress)
-        self._commit([pair for pair in final if pair[1].results is not None or pair[1].error is not None])
+        deadline = time.monotonic() + WIND_DOWN_S
+        self._settle(deadline)
+        for slot in self._slots.waiting:
+            self._slots.go_on(slot, 0.0, save=True)
+        self._settle(deadline)
         self._ledger.requeue_packs(self._study_id, None, self._fence, reason)
 
+    def _settle(self, deadline: float) -> None:
+        reports = self._slots.reports(max(0.0, deadline - time.monotonic()), of_all=True)
+        # One that dies now needs no successor: its pack is queued again with the others.
+        for slot, report in reports:
+            if not isinstance(report, Progress):
+                slot.pack = None
+        self._take([pair for pair in reports if isinstance(pair[1], Progress)])
+
+    def _unfinished(self) -> bool:
+        return bool(self._ledger.packs(self._study_id, [PackState.QUEUED, PackState.RUNNING]))
+
     def _outcome(self) -> TrialState:
-        if self._ledger.cancel_requested(self._study_id):
-            return TrialState.CANCELLED
-        if self._stopping:
-            return TrialState.QUEUED
-        return TrialState.DONE
+        if self._ledger.has_plan(self._study_id, 0) and not self._unfinished():
+            return TrialState.DONE
+        return TrialState.CANCELLED if self._ledger.cancel_requested(self._study_id) else TrialState.QUEUED
 
     def _reason_to_stop(self) -> str:
         self._heartbeat.check()
-        if self._parent_pid is not None and os.getppid() != self._parent_pid:
-            self._ask_to_stop("the command that started it is gone")
         if self._ledger.cancel_requested(self._study_id):
             return "cancelled"
-        return self._stopping
-
-    def _ask_to_stop(self, reason: str) -> None:
-        self._stopping = self._stopping or reason
-
-    def _new_slot(self, device: str) -> Slot:
-        share = 1.0
-        return Slot(start_trainer(self._places.records, str(self._places.data), device, share))
-
-    def _check_facts(self) -> None:
-        """One study, one device class: a plan made elsewhere is not continued on another kind of device."""
-        planned = self._ledger.study(self._study_id).device_class
-        found = ray.get(self._slots[0].actor.facts.remote()).device_class
-        if planned != found:
-            raise Stop(f"the study is planned for device class {planned}, this machine has {found}")
-
-    def _device(self, asked: str) -> str:
-        if asked != "auto":
-            return asked
-        return "cuda" if _has_gpu() else "cpu"
+        return self._place_error or self._stop.reason
 
 
-def _has_gpu() -> bool:
-    # Without torch, which only trainers import: the driver's kernel module says whether there is a card.
-    return Path("/proc/driver/nvidia/gpus").is_dir() and any(Path("/proc/driver/nvidia/gpus").iterdir())
+def _device(asked: str) -> str:
+    if asked == "cuda" and not cards():
+        raise CannotRun("execution.device: got cuda, allowed cpu or auto: this machine has no CUDA device")
+    return "cuda" if asked != "cpu" and cards() else "cpu"
+
+
+def _segments(rows: Iterable[dict[str, object]]) -> tuple[SegmentRef, ...]:
+    return tuple(SegmentRef(**row) for row in rows)  # type: ignore[arg-type]
 
 
 def _receipt(progress: Progress) -> Receipt:
@@ -249,6 +248,3 @@ def _receipt(progress: Progress) -> Receipt:
         steps=progress.step,
         timed_steps=progress.timed_steps,
     )
-
-
-__all__ = ["Driver", "StaleFence", "Stop"]

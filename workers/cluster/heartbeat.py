@@ -1,5 +1,6 @@
 """Holds a study's run lease from a thread of its own, and tells the driver when it is lost."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -44,6 +45,10 @@ class Heartbeat:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
+        with contextlib.suppress(PlaceError):  # then it runs out by itself
+            self._release()
+
+    def _release(self) -> None:
         self._ledger.release_lease(self._study_id, "run", self._owner, self.fence)
 
     def check(self) -> None:

@@ -39,6 +39,8 @@ class Progress:
     """The traceback, where the attempt has failed."""
     reason: str = ""
     """One line of it."""
+    is_place_error: bool = False
+    """Whether it failed because the records cannot be written or read, which is no fault of the pack."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,17 @@
-"""Where our three packages were imported from: a folder of the user's may have the name of one of them."""
+"""Where our three packages are imported from: a folder of the user's may have the name of one of them."""
 
-import importlib
+from importlib.util import find_spec
+
+PACKAGES = ("schemas", "workers", "service")
 
 
 def package_origins() -> dict[str, str]:
-    """Package name -> its folder."""
-    return {
-        name: str(next(iter(importlib.import_module(name).__path__))) for name in ("schemas", "workers")
-    }
+    """Package name -> the folder that an import of it takes; `service` is found but not imported."""
+    return {name: _folder(name) for name in PACKAGES}
+
+
+def _folder(name: str) -> str:
+    found = find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        return ""
+    return str(next(iter(found.submodule_search_locations)))

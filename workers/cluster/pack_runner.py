@@ -7,6 +7,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
+from schemas.errors import PlaceError
 from schemas.trials import PackTask, TrialResult, TrialState
 from schemas.workloads import Analytic
 from workers.cluster.orders import PackOrder, Progress
@@ -47,8 +48,7 @@ class PackRunner:
             self._attempt = None
             where = order.task.pack_id if order else attempt.order.task.pack_id if attempt else ""
             number = order.attempt if order else attempt.order.attempt if attempt else 0
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-            return Progress(where, number, 0, 0, [], None, 0.0, error=traceback.format_exc(), reason=reason)
+            return _failed(where, number, error)
         if progress.results is not None:
             self._attempt = None
         return progress
@@ -84,7 +84,8 @@ class _Attempt:
         return self._progress(self._writer.manifest)
 
     def _save(self) -> None:
-        old = self._checkpoint
+        # The file of the one before is swept when the pack is final: until the new one is committed it counts.
+        self._end_if_orphaned()
         self._checkpoint = self._store.save_checkpoint(
             self.order.task.pack_id,
             self.order.attempt,
@@ -93,12 +94,12 @@ class _Attempt:
             self._writer.manifest,
         )
         self._saved_at = time.monotonic()
-        del old  # its file is swept when the pack is final: until the new one is committed the old one counts
 
     def _finished(self) -> Progress:
         task, old = self.order.task, self._writer.manifest
         manifest, replaced = old, ()
         if needs_compaction(old):
+            self._end_if_orphaned()
             slot_order = [member.trial.trial_id for member in task.members]
             manifest = self._store.compact(task.pack_id, self.order.attempt, old, trial_ids=slot_order)
             replaced = tuple(asdict(segment) for segment in old)
@@ -125,6 +126,16 @@ class _Attempt:
         if os.getppid() != self._parent:
             sys.stderr.write("trainer: its parent process has ended; ending before the next write\n")
             os._exit(1)
+
+
+def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
+    is_place_error = isinstance(error, PlaceError)
+    said = f"{error}" if is_place_error else f"{type(error).__name__}: {error}"
+    reason = next(iter(said.splitlines()), "")[:500]
+    log = "".join(traceback.format_exception(error))
+    return Progress(
+        pack_id, attempt, 0, 0, [], None, 0.0, error=log, reason=reason, is_place_error=is_place_error
+    )
 
 
 def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:

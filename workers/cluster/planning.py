@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from schemas.catalog import DatasetFacts
+from schemas.errors import WrongState
 from schemas.study import Study
 from schemas.trials import ExecutionFacts, Member, PackTask, ProbePoints, TrialSpec
 from workers.cluster.orders import TrainerFacts
@@ -26,6 +28,19 @@ class StudyTrials:
         self.in_order = expand_trials(study, datasets)
         self.by_id = {trial.trial_id: trial for trial in self.in_order}
 
+    def planned(self, trial_id: str) -> TrialSpec:
+        """A trial that the ledger has.
+
+        Raises:
+            WrongState: the study was made with other data, or by another version of the program.
+        """
+        if trial_id not in self.by_id:
+            raise WrongState(
+                f"trial {trial_id} is not what the study's file gives today: its data set or this program has changed"
+                " since it was created; run the file again, which makes a new study"
+            )
+        return self.by_id[trial_id]
+
 
 def datasets_of(ledger: Ledger) -> dict[str, DatasetFacts]:
     """The catalog: kind -> facts."""
@@ -36,25 +51,21 @@ def write_plan(
     ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int, *, pack_size: int | None = None
 ) -> None:
     """Write round 0's plan: finished trials of other studies whose three ids match are taken over, the rest is packed."""
-    packs = plan_packs(
-        trials.in_order,
-        trials.datasets,
+    plan = partial(
+        plan_packs,
+        datasets=trials.datasets,
         device_class=facts.device_class,
         pack_size=pack_size,
         steps_per_second=_steps_per_second(ledger, facts.device_class, trials.in_order),
     )
+    packs = plan(trials.in_order)
     # The planned size decides the bits, so a trial may be taken over only if it was trained in a pack of that size.
     execution = {id_: _execution_id(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
     measured = {trial.trial_id: trials.study.measurement_id(trial.workload) for trial in trials.in_order}
     keys = [(id_, measured[id_], execution[id_]) for id_ in trials.by_id]
     reused = ledger.find_reusable(keys)
     if reused:
-        packs = plan_packs(
-            [trial for trial in trials.in_order if trial.trial_id not in reused],
-            trials.datasets,
-            device_class=facts.device_class,
-            pack_size=pack_size,
-        )
+        packs = plan([trial for trial in trials.in_order if trial.trial_id not in reused])
     plans = measurement_plans(trials.in_order, trials.study.fields, trials.datasets)
     new = [_new_pack(study_id, pack, plans, trials.by_id, facts) for pack in packs]
     ledger.write_plan(study_id, 0, new, fence, facts.device_class, reused=list(reused.values()))
@@ -67,7 +78,7 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         for plan in pack.plan["points"]
     ]
     members = tuple(
-        Member(slot, trials.by_id[trial_id], points[pack.plan["points_of_slot"][slot]]) for trial_id, slot in pack.members
+        Member(slot, trials.planned(trial_id), points[pack.plan["points_of_slot"][slot]]) for trial_id, slot in pack.members
     )
     return PackTask(
         pack_id=pack.pack_id,

@@ -1,13 +1,14 @@
 """What can be counted of a workload without building it."""
 
 from schemas.catalog import DatasetFacts
-from schemas.workloads import MLP, Analytic, Quadratic, RiverValley, ScalarNet, Workload
+from schemas.starts import num_coordinates
+from schemas.workloads import MLP, Analytic, Workload
 
 
 def num_parameters(workload: Workload, facts: DatasetFacts | None) -> int:
     """Parameters of one trial."""
     if isinstance(workload, Analytic):
-        return _analytic_dimension(workload)
+        return num_coordinates(workload.function)
     assert facts is not None
     return _mlp_parameters(workload.model, _product(facts.input_shape), facts.num_classes)
 
@@ -26,17 +27,6 @@ def model_kind(workload: Workload) -> str:
 def _mlp_parameters(model: MLP, num_inputs: int, num_classes: int) -> int:
     widths = (num_inputs, *model.widths, num_classes)
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths, widths[1:], strict=False))
-
-
-def _analytic_dimension(workload: Analytic) -> int:
-    function = workload.function
-    if isinstance(function, Quadratic):
-        return len(function.eigenvalues)
-    if isinstance(function, ScalarNet):
-        return function.depth
-    if isinstance(function, RiverValley):
-        return 1 + len(function.eigenvalues)
-    return 1
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -17,7 +17,7 @@ def prepare(device: str) -> torch.device:
     """
     torch.use_deterministic_algorithms(True)
     # filling fresh memory with NaN would cost a pass over every buffer; nothing here reads before it writes
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by a property
     if device == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -46,6 +46,7 @@ class Evaluator:
 
     def _on(self, examples: Examples, params_NP: Tensor) -> tuple[Tensor, Tensor]:
         # a few trials at a time: the activations of 1,024 examples then stay in the cache
-        parts = [self._function(rows_nP, examples.inputs, examples.targets) for rows_nP in params_NP.split(self._rows)]
+        blocks = torch.split(params_NP, self._rows)
+        parts = [self._function(params_nP, examples.inputs, examples.targets) for params_nP in blocks]
         losses, accuracies = zip(*parts, strict=True)
         return torch.cat(losses), torch.cat(accuracies)

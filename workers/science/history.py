@@ -49,9 +49,9 @@ class History:
         for slot in np.flatnonzero((self.end_step == NOT_YET) & ~rows.alive.all(axis=0)):
             row = int(np.argmin(rows.alive[:, slot]))
             loss, total = rows.values["train_loss"][row, slot], rows.values["parameter_sum"][row, slot]
-            self.end(slot, rows.first_step + row, reason_of_end(loss, total, loss_limit[slot]))
+            self.end(int(slot), rows.first_step + row, reason_of_end(loss, total, loss_limit[slot]))
         step_T1 = rows.first_step + np.arange(len(rows.alive))[:, None]
-        own = (self.end_step == NOT_YET) | (step_T1 <= self.end_step)
+        own: NDArray[np.bool_] = (self.end_step == NOT_YET) | (step_T1 <= self.end_step)
         # no update was made from the row at which a trial ended
         rows.lr[~rows.alive] = np.nan
         rows.values["update_norm"][~rows.alive] = np.nan

@@ -59,8 +59,8 @@ class PackObjective:
         _load_forward_mode()
 
         def hvp(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
-            _, product_P = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
-            return (product_P,)
+            derivatives = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
+            return (derivatives[1],)
 
         return hvp
 

@@ -36,7 +36,7 @@ class Layout:
 
     def unflatten(self, params_P: Tensor) -> dict[str, Tensor]:
         """One trial's vector [P] as named views of it; runs under vmap."""
-        parts = params_P.split(self.sizes)
+        parts = params_P.split_with_sizes(self.sizes)
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
     def stack(self, trials: Sequence[Mapping[str, Tensor]]) -> Tensor:

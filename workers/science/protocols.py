@@ -84,9 +84,13 @@ class Loss(Protocol):
 class Function(Protocol):
     """An analytic function whose constants are known, built from its spec (workers/science/functions)."""
 
-    num_parameters: int
-    optimum: float | None
-    """The infimum; None where there is none, and then no gap."""
+    @property
+    def num_parameters(self) -> int:
+        """P."""
+
+    @property
+    def optimum(self) -> float | None:
+        """The infimum; None where there is none, and then no gap."""
 
     def value(self, params_P: Tensor) -> Tensor:
         """f(w), a scalar; runs under vmap, grad and jvp: branches are torch.where."""

@@ -12,7 +12,7 @@ from workers.science.datasets import DataArrays
 from workers.science.device import prepare
 from workers.science.history import NOT_YET, History
 from workers.science.outcome import DIVERGED, reason_of_end
-from workers.science.probing import PackProbes
+from workers.science.probing import READING, PackProbes
 from workers.science.problem import build_problem
 from workers.science.protocols import ChunkColumns
 from workers.science.rates import PackRates
@@ -37,7 +37,7 @@ class PackTrainer:
         self._task = task
         self._members = sorted(task.members, key=lambda member: member.slot)
         self._device = prepare(device)
-        self.total_steps = task.total_steps(len(data.train_y) if data is not None else None)
+        self.total_steps = task.total_steps(len(data.train_y) if data is not None else 0)
         by_slot = {member.slot: member.trial for member in task.members}
         # a slot that no member takes trains nothing, but keeps the pack's shape, on which the bits depend
         trials = [by_slot.get(slot, task.members[0].trial) for slot in range(task.size)]
@@ -166,7 +166,7 @@ class PackTrainer:
             slots = list(reading.slots)
             counts = (end_step[slots] == NOT_YET) | (reading.step < end_step[slots])
             share = self._probes.plans[reading.probe].batches.size / self._problem.batch_size
-            spent = dict(zip(tables.READING, values, strict=False))
+            spent = dict(zip(READING, values, strict=False))
             self._history.spend(slots, counts * spent["num_gradients"] * share, counts * spent["num_hvps"])
 
     def _events(self, training_before: Any) -> list[tables.Event]:
@@ -187,7 +187,7 @@ class PackTrainer:
             if has_ended:
                 kind = "diverged" if history.reasons[slot] in DIVERGED else "stopped"
                 last_loss = float(history.floats["last_finite_loss"][slot])
-                values = {"reason": history.reasons[slot], "last_finite_loss": last_loss}
+                values: dict[str, float | str] = {"reason": history.reasons[slot], "last_finite_loss": last_loss}
                 events.append((name, step, kind, values))
         return events
 

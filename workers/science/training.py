@@ -1,7 +1,8 @@
 """The one training loop: a pack of trials, stacked on a leading axis, step by step on the device.
 
 Row k is what stands at the parameters after k updates: loss and gradient norm there, the rate and the norm of the
-update made from there. Nothing in a chunk waits for the device: rows gather in preallocated tensors and are copied once.
+update made from there. Nothing in a chunk waits for the device: rows gather in preallocated tensors and are copied
+once.
 """
 
 import time
@@ -192,7 +193,7 @@ class TrainingLoop:
 
     def parameter_sums(self) -> Tensor:
         """[N]: finite where all of a trial's parameters are."""
-        return torch.cat([rows_nP.sum(dim=1) for rows_nP in self.params_NP.split(self._block_rows)])
+        return torch.cat([rows_nP.sum(dim=1) for rows_nP in torch.split(self.params_NP, self._block_rows)])
 
     def _evaluate(self) -> Tensor:
         assert self._problem.evaluator is not None

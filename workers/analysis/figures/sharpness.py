@@ -60,12 +60,12 @@ def _series(contender: Contender, probes: pd.DataFrame, source: FigureSource) ->
 
 
 def _limits(series: tuple[Series, ...], threshold: float | None) -> tuple[float, float] | None:
-    """One spike would flatten everything else: the axis ends a little above the line, or the 95th percentile."""
-    values = [value for each in series for value in (*each.y, *each.high) if value is not None]
-    if not values:
+    """All medians and the line, but one spike must not flatten everything else: at most 5 times the 95th percentile."""
+    medians = [value for each in series for value in each.y if value is not None]
+    if not medians:
         return None
-    top = max(1.1 * float(np.percentile(values, 95)), 1.4 * (threshold or 0.0), 1e-12)
-    return (min(0.0, 1.1 * min(value for each in series for value in each.y if value is not None)), top)
+    top = min(1.1 * max(medians), 5 * max(float(np.percentile(medians, 95)), threshold or 0.0))
+    return (min(0.0, 1.1 * min(medians)), max(top, 1.4 * (threshold or 0.0), 1e-12))
 
 
 def _note(group: Group, source: FigureSource, threshold: float | None) -> str:

@@ -1,5 +1,6 @@
 """What is known of a function's curvature: ||Hessian|| <= K0 + Krho gap^rho."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -15,4 +16,4 @@ class GapLaw:
 
     def bound(self, gap: float) -> float:
         """K0 + Krho gap^rho."""
-        return self.k0 + self.k_rho * gap**self.rho
+        return self.k0 + self.k_rho * math.pow(gap, self.rho)

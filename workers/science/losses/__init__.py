@@ -1,5 +1,10 @@
 """Training losses: one file each, mean over a batch, in nats where they are likelihoods."""
 
-from workers.science.losses.cross_entropy import CrossEntropy
+from collections.abc import Callable, Mapping
+from typing import Any
 
-BUILDERS = {"cross_entropy": CrossEntropy}
+from workers.science.losses.cross_entropy import CrossEntropy
+from workers.science.protocols import Loss
+
+BUILDERS: Mapping[str, Callable[[Any], Loss]] = {"cross_entropy": CrossEntropy}
+"""kind -> builder from its spec."""

@@ -1,5 +1,10 @@
 """Networks: one file each, stateless, in plain torch operations that vmap."""
 
-from workers.science.models.mlp import MLP
+from collections.abc import Callable, Mapping
+from typing import Any
 
-BUILDERS = {"mlp": MLP}
+from workers.science.models.mlp import MLP
+from workers.science.protocols import Model
+
+BUILDERS: Mapping[str, Callable[[Any, tuple[int, ...], int], Model]] = {"mlp": MLP}
+"""kind -> builder from its spec, the shape of an example and the number of classes."""

@@ -6,8 +6,8 @@ mup (Yang and Hu, arXiv 2203.03466, table 8, with an output multiplier), m = fan
 a hidden one:
     weights N(0, 1/fan_in), but output weights N(0, 1/BASE_WIDTH) with the output times 1/m; biases 0
     adam, adamw: rate x 1/m for hidden weights, x 1 for the rest
-    sgd: rate x width/BASE_WIDTH for input weights and hidden biases, x fan_out/fan_in for hidden weights, x m for output
-        weights, x 1 for output biases
+    sgd: rate x width/BASE_WIDTH for input weights and hidden biases, x fan_out/fan_in for hidden weights, x m for
+        output weights, x 1 for output biases
 At width BASE_WIDTH it is the standard parametrization, so that rates of the two can be compared.
 """
 

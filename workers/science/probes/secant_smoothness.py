@@ -59,4 +59,5 @@ class SecantSmoothnessProbe:
 
 def norm_n(vectors_nP: Tensor) -> Tensor:
     """2-norms [n], summed in float64."""
-    return torch.linalg.vector_norm(vectors_nP, dim=1, dtype=torch.float64)
+    norms_n: Tensor = torch.linalg.vector_norm(vectors_nP, dim=1, dtype=torch.float64)
+    return norms_n

@@ -52,10 +52,10 @@ class SharpnessProbe:
             reserve = MIN_HVPS * (len(request.batches) - number - 1)
             here_n = (allowed_n - spent_n - reserve).clamp(0, self._max_hvps)
             estimates = self._estimate(request, batch, start_nP, here_n)
-            spent_n = spent_n + estimates.num_hvps_N
+            spent_n = spent_n + estimates.num_hvps
             losses.append(loss_n.double())
             found.append(estimates)
-            warm_nCP[:, number] = _newest(estimates.vector_NP, warm_nCP[:, number])
+            warm_nCP[:, number] = _newest(estimates.vector, warm_nCP[:, number])
             mean_gradient_nP += gradient_nP / len(request.batches)
         reading = _reading(request, found, torch.stack(losses, 1).mean(1), norm_n(mean_gradient_nP), spent_n)
         return reading, {"warm": warm_nCP}
@@ -70,10 +70,12 @@ class SharpnessProbe:
         """Start vectors [n, P]: warm, gradient and random, or the last two where there is no warm vector yet."""
         stream = generator(0, "probe_direction", self.name, number, step)
         random_P = torch.randn(warm_nP.shape[1], generator=stream, dtype=warm_nP.dtype).to(warm_nP.device)
-        start_nP = warm_nP + RANDOM_WEIGHT * random_P / torch.linalg.vector_norm(random_P)
-        return start_nP + GRADIENT_WEIGHT * _unit(gradient_nP)
+        random_P /= random_P.norm()
+        return warm_nP + RANDOM_WEIGHT * random_P + GRADIENT_WEIGHT * _unit(gradient_nP)
 
-    def _estimate(self, request: ProbeRequest, batch: Batch, start_nP: Tensor, allowed_n: Tensor) -> EigenvalueEstimates:
+    def _estimate(
+        self, request: ProbeRequest, batch: Batch, start_nP: Tensor, allowed_n: Tensor
+    ) -> EigenvalueEstimates:
         selected: dict[str, Tensor] = {}
 
         def hvp(vectors: Tensor, rows: Tensor) -> Tensor:
@@ -100,14 +102,14 @@ def _newest(vectors_nP: Tensor, before_nP: Tensor) -> Tensor:
 def _reading(
     request: ProbeRequest, found: list[EigenvalueEstimates], loss_n: Tensor, gradient_norm_n: Tensor, spent_n: Tensor
 ) -> ProbeReading:
-    value_nC = torch.stack([estimates.value_N for estimates in found], 1)
-    residual_nC = torch.stack([estimates.residual_N for estimates in found], 1)
+    value_nC = torch.stack([estimates.value for estimates in found], 1)
+    residual_nC = torch.stack([estimates.residual for estimates in found], 1)
     return ProbeReading(
         value=value_nC.mean(1),  # NaN in one batch is NaN in the row: no batch is dropped
         error=residual_nC.amax(1),
         lower=value_nC.amin(1),
         upper=value_nC.amax(1),
-        converged=torch.stack([estimates.converged_N for estimates in found], 1).all(1),
+        converged=torch.stack([estimates.converged for estimates in found], 1).all(1),
         num_gradients=torch.where(request.alive_n, len(found), 0),
         num_hvps=spent_n,
         loss=loss_n,

@@ -1,0 +1,228 @@
+"""One item of an axis: outlined without being expanded, then validated with a value in the place of each sweep."""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.errors import Problem
+from schemas.learning_rates import PeakLRs
+from schemas.not_yet import beside, kind_problem, learning_rate_problem, value_problems
+from schemas.optimizers import Optimizer
+from schemas.problems import problems_of, show
+from schemas.schedules import Schedule
+from schemas.starts import start_problems
+from schemas.sweeps import Sweep, check_sweeps, find_sweeps, get, put, with_values, without_sweeps
+from schemas.workloads import Analytic, Workload
+
+FAMILIES: dict[str, tuple[str, Any]] = {
+    "workloads": ("workload", Workload),
+    "optimizers": ("optimizer", Optimizer),
+    "schedules": ("schedule", Schedule),
+}
+"""Axis -> (what one of its items is called in a column's name, its type)."""
+
+_ADAPTERS = {axis: TypeAdapter[Any](union) for axis, (_, union) in FAMILIES.items()}
+_KIND_FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "workload": (
+        ("task", "task"), ("model", "model.kind"), ("dataset", "dataset.kind"), ("loss", "loss.kind"),
+        ("function", "function.kind"),
+    ),
+    "optimizer": (("optimizer", "kind"),),
+    "schedule": (("warmup", "warmup.kind"), ("optimum", "warmup.optimum.kind"), ("decay", "decay.kind")),
+}  # fmt: skip
+"""Family -> (what has kinds, where its kind stands)."""
+_SMALL = 1_000
+"""An entry of so few variants is validated whole even where the study's size is in doubt."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A workload, an optimizer or a schedule with one value in the place of each of its sweeps."""
+
+    name: str
+    spec: Any
+    swept: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item of an axis: its sweeps and the variants they make, by sweep indices."""
+
+    where: str
+    """`optimizers[0]`."""
+    axis: str
+    emptied: dict[str, Any]
+    """As it was stated, null in the place of each sweep."""
+    sweeps: tuple[Sweep, ...]
+    peak_lrs: PeakLRs | None
+    """The entry's own peak learning rates (they are never swept)."""
+    name: str = ""
+    variants: Mapping[tuple[int, ...], Variant] = field(default_factory=dict)
+    """Empty until it is expanded."""
+
+    @property
+    def family(self) -> str:
+        """`optimizer`."""
+        return FAMILIES[self.axis][0]
+
+    def sweep_axis(self, sweep: Sweep) -> str:
+        """What a sweep is called in `link` and in a column's name: `optimizer.weight_decay`."""
+        return f"{self.family}.{sweep.dotted}"
+
+
+def outline(axis: str, raw: Any, problems: list[Problem]) -> tuple[Entry, ...]:
+    """The items of an axis that can be read at all, not yet expanded; what is wrong with the rest goes to `problems`."""
+    if not isinstance(raw, list) or not raw:
+        got = "nothing" if raw is None else show(raw)
+        problems.append(Problem(axis, got, "a list of at least one item"))
+        return ()
+    entries = []
+    for index, item in enumerate(raw):
+        where = f"{axis}[{index}]"
+        found = check_sweeps(item, where) if isinstance(item, dict) else [Problem(where, show(item), "a mapping")]
+        problems += found
+        if not found:
+            entries.append(Entry(where, axis, without_sweeps(item), find_sweeps(item), _peak_lrs(item)))
+    return tuple(entries)
+
+
+def expanded(entry: Entry, links: Sequence[Collection[str]], problems: list[Problem], *, whole: bool) -> Entry | None:
+    """The entry with its variants; None where one of them is refused.
+
+    Args:
+        links: axes that are zipped: of linked sweeps only equal indices go together.
+        whole: whether the number of variants is known to be within the limits.
+    """
+    if not whole and sum(len(sweep.values) for sweep in entry.sweeps) > _SMALL:
+        return None  # the study is refused for its size
+    found: dict[Problem, None] = {}
+    for indices in _one_at_a_time(entry):
+        found |= dict.fromkeys(_component(entry, indices)[1])
+    if found or not (whole or _is_small(entry)):
+        problems += found
+        return None
+    variants: dict[tuple[int, ...], Variant] = {}
+    names: set[str] = set()
+    for indices in _products(entry, links):
+        spec, refused = _component(entry, indices)
+        if refused:
+            problems += refused
+            return None
+        name = _variant_name(default_name(spec), entry.sweeps, indices)
+        # two values may read alike once shortened: the indices tell them apart
+        name = f"{name} ({'-'.join(map(str, indices))})" if name in names else name
+        names.add(name)
+        variants[indices] = Variant(name, spec, _swept(entry, spec, indices))
+    return replace(entry, name=default_name(next(iter(variants.values())).spec), variants=variants)
+
+
+def default_name(spec: Any) -> str:
+    """The name a component was given, else its kind."""
+    if spec.name is not None:
+        return str(spec.name)
+    if isinstance(spec, Schedule):
+        return spec.warmup.kind
+    if isinstance(spec, Analytic):
+        return spec.function.kind
+    return f"{spec.dataset.kind}-{spec.model.kind}" if hasattr(spec, "dataset") else str(spec.kind)
+
+
+def resolved_entry(entry: Entry) -> dict[str, Any]:
+    """The entry as a document with every default written out, its sweeps in place."""
+    dumps = {indices: variant.spec.model_dump(mode="json") for indices, variant in entry.variants.items()}
+    first: dict[str, Any] = next(iter(dumps.values()))
+    document: dict[str, Any] = {**first, "name": entry.name}
+    for position, sweep in enumerate(entry.sweeps):
+        # What stands at one sweep's path does not depend on another sweep's value, so any variant with it will do.
+        values = {indices[position]: get(dump, sweep.path) for indices, dump in dumps.items()}
+        put(document, sweep.path, {"sweep": [values[index] for index in range(len(sweep.values))]})
+    return document
+
+
+def _peak_lrs(raw: dict[str, Any]) -> PeakLRs | None:
+    try:
+        return PeakLRs.model_validate(raw.get("peak_lrs"))
+    except ValidationError:
+        return None  # none, or one that validation will refuse
+
+
+def _one_at_a_time(entry: Entry) -> Iterator[tuple[int, ...]]:
+    """Every value of every sweep once, the others at their first: a sum of lengths, not a product."""
+    first = (0,) * len(entry.sweeps)
+    yield first
+    for position, sweep in enumerate(entry.sweeps):
+        for index in range(1, len(sweep.values)):
+            yield (*first[:position], index, *first[position + 1 :])
+
+
+def _products(entry: Entry, links: Sequence[Collection[str]]) -> Iterator[tuple[int, ...]]:
+    leaders: list[int] = []
+    names = [entry.sweep_axis(sweep) for sweep in entry.sweeps]
+    for position, name in enumerate(names):
+        together = next((group for group in links if name in group), (name,))
+        leaders.append(next(other for other in range(position + 1) if names[other] in together))
+    free = sorted(set(leaders))
+    for chosen in itertools.product(*(range(len(entry.sweeps[position].values)) for position in free)):
+        index = dict(zip(free, chosen, strict=True))
+        yield tuple(index[leader] for leader in leaders)
+
+
+def _is_small(entry: Entry) -> bool:
+    count = 1
+    for sweep in entry.sweeps:
+        count *= len(sweep.values)
+    return count <= _SMALL
+
+
+def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Problem]]:
+    raw = with_values(entry.emptied, entry.sweeps, indices)
+    early = [kind_problem(name, f"{entry.where}.{place}", _dig(raw, place)) for name, place in _KIND_FIELDS[entry.family]]
+    early.append(learning_rate_problem(raw.get("peak_lrs"), f"{entry.where}.peak_lrs"))
+    not_built = [problem for problem in early if problem]
+    try:
+        spec = _ADAPTERS[entry.axis].validate_python(raw)
+    except ValidationError as error:
+        return None, beside(not_built, problems_of(error, raw, entry.where, FAMILIES[entry.axis][1]))
+    not_built += value_problems(entry.family, spec, entry.where)
+    if isinstance(spec, Analytic):
+        not_built += start_problems(spec, entry.where)
+    return spec, not_built
+
+
+def _dig(raw: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _swept(entry: Entry, spec: Any, indices: tuple[int, ...]) -> dict[str, Any]:
+    swept = {}
+    for sweep, index in zip(entry.sweeps, indices, strict=True):
+        said = sweep.values[index]
+        # As it was validated, so that 1 and 1.0 are one number; a whole part as it was said, without its defaults.
+        swept[entry.sweep_axis(sweep)] = said if isinstance(said, dict) else _validated(spec, sweep.path)
+    return swept
+
+
+def _validated(spec: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        spec = spec[part] if isinstance(part, int) else getattr(spec, part)
+    return list(spec) if isinstance(spec, tuple) else spec
+
+
+def _variant_name(name: str, sweeps: tuple[Sweep, ...], indices: tuple[int, ...]) -> str:
+    said = [f"{sweep.dotted}={_short(sweep.values[i])}" for sweep, i in zip(sweeps, indices, strict=True)]
+    return " ".join([name, *said])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "-".join(_short(item) for item in value.values())
+    if isinstance(value, list):
+        return "x".join(_short(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

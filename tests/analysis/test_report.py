@@ -1,0 +1,218 @@
+"""From a result folder to an answer: planted truths are found, in words, deterministically, half done or not."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.errors import PlaceError
+from workers.analysis import analyse, ranking_table, write_report
+from workers.analysis.report import report_json
+
+
+@pytest.fixture(scope="module")
+def report(quickstart):
+    return analyse(*quickstart)
+
+
+def by_schedule(report, optimizer):
+    group = next(group for group in report.groups if group.optimizer == optimizer)
+    return {each.schedule: each for each in group.contenders}
+
+
+def test_the_planted_winner_tie_and_loser_are_found(report):
+    assert by_schedule(report, "sgd")["linear-80"].comparison.verdict == "wins"
+    assert by_schedule(report, "adamw")["linear-20"].comparison.verdict == "ties"
+    assert by_schedule(report, "adamw")["linear-80"].comparison.verdict == "loses"
+
+
+def test_the_planted_usable_edges_are_found(report):
+    usable = {name: each.usable for name, each in by_schedule(report, "sgd").items()}
+    found = {name: each.rate for name, each in usable.items()}
+    assert found == pytest.approx({"none": 0.0948683, "linear-20": 0.3, "linear-80": 0.948683, "convex-80": 3.0})
+    assert [name for name, each in usable.items() if each.at_edge] == ["convex-80"]
+
+
+def test_the_verdict_says_result_interval_usable_rate_and_what_was_lost(report):
+    words = " ".join(report.verdict.split())
+    assert "digits-mlp-warmup: all 280 trials done" in words
+    assert "linear-80 wins: " in words
+    assert "95 % interval" in words
+    assert "linear-80 0.949 (not 3), 10 x the baseline's" in words
+    assert "15 diverged and 15 stalled, all counted as no better than a constant answer" in words
+    assert all(3 <= len(sentences) <= 10 for sentences in report.verdicts.values())
+
+
+def test_every_trial_is_in_the_cells(report):
+    assert sum(cell["num_trials"] for cell in report.cells) == 280
+    outcomes = [(cell["trained"], cell["stalled"], cell["diverged"]) for cell in report.cells]
+    assert sum(map(sum, outcomes)) == report.counts["done"] == 280
+
+
+def test_the_ranking_is_best_first_with_the_difference_to_the_baseline(report):
+    rows = [row for row in ranking_table(report) if row["optimizer"] == "sgd"]
+    assert rows[0]["schedule"] == "linear-80"
+    assert [row["mean"] for row in rows] == sorted(row["mean"] for row in rows)
+    baseline = next(row for row in rows if row["verdict"] == "baseline")
+    assert rows[0]["difference"] == pytest.approx(rows[0]["mean"] - baseline["mean"])
+    assert rows[0]["low"] < rows[0]["difference"] < rows[0]["high"] < 0
+
+
+def test_the_same_folder_gives_the_same_bytes_whatever_the_order_of_its_rows(quickstart, tmp_path):
+    folder, spec = quickstart
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    for table in folder.glob("*.parquet"):
+        rows = pq.read_table(table)
+        pq.write_table(rows.take(list(range(len(rows)))[::-1]), shuffled / table.name)
+    for one, other in zip(
+        write_report(analyse(folder, spec), tmp_path), write_report(analyse(shuffled, spec), shuffled), strict=True
+    ):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_report_json_is_strict(report):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    document = json.loads(report_json(report), parse_constant=refuse)
+    assert document["verdict"] == report.verdict
+    baseline = document["groups"][0]["contenders"][0]
+    assert baseline["comparison"] is None
+    assert document["groups"][0]["contenders"][3]["usable"]["first_unusable_above"] == "NaN"
+
+
+def test_a_half_done_study_says_how_much_is_there(make_study, write_folder, tmp_path):
+    study = make_study(total_steps=5)
+    study.build(tmp_path)
+    undone = {"state": "queued", "outcome": "", "final_validation_loss": None, "start_loss": None, "hvps": None}
+    for index, row in enumerate(study.rows["trials"]):
+        if index % 2:
+            row.update(undone, steps_completed=None, gradients=None, reference_loss=None, steps_to_target=None)
+    folder = write_folder(tmp_path / "half", study.rows)
+    report = analyse(folder, study.spec())
+    assert "140 of 280 trials done" in report.verdict
+    assert "Cannot be told yet, the study is not finished" in " ".join(report.verdict.split())
+    assert not any(row["verdict"] in ("wins", "loses", "ties") for row in ranking_table(report))
+    write_report(report, folder)
+
+
+def test_a_study_with_nothing_done_has_a_report(make_study, write_folder, tmp_path):
+    study = make_study(total_steps=5)
+    study.build(tmp_path)
+    for row in study.rows["trials"]:
+        row.update(state="queued", outcome="", final_validation_loss=None, start_loss=None, steps_completed=None)
+    folder = write_folder(tmp_path / "nothing", {"trials": study.rows["trials"]})
+    report = analyse(folder, study.spec())
+    assert "nothing to tell" in report.verdict
+    assert all(not figure.panels for figure in report.figures.values())
+    assert "nothing to draw" in write_report(report, folder)[2].read_text(encoding="utf-8")
+
+
+def test_a_study_without_trials_has_a_report(write_trials, small_spec):
+    folder = write_trials([])
+    report = analyse(folder, small_spec)
+    assert report.counts["trials"] == 0
+    write_report(report, folder)
+
+
+def test_all_diverged_and_nan_everywhere_is_told(write_trials, small_spec, make_row):
+    rows = [
+        make_row(name, lr, seed, math.nan, outcome="diverged", start_loss=math.nan, reference_loss=math.nan)
+        for name in ("none", "warm")
+        for lr in (0.1, 1.0)
+        for seed in range(3)
+    ]
+    folder = write_trials(rows)
+    report = analyse(folder, small_spec)
+    words = " ".join(report.verdict.split())
+    assert "neither it nor the baseline trained at any peak LR" in words
+    assert "none none of the grid" in words
+    write_report(report, folder)
+
+
+def test_an_analytic_study_leads_with_its_steps(write_trials, make_row):
+    spec = {
+        "name": "cosh-wall",
+        "workloads": [{"name": "cosh", "task": "analytic", "function": {"kind": "cosh", "k0": 1.0, "k1": 1.0}}],
+        "optimizers": [{"name": "gd", "kind": "sgd", "momentum": 0.0}],
+        "schedules": [{"name": name} for name in ("descent", "liu", "alimisis")],
+        "analysis": {"baseline": "descent", "metric": "train_loss", "target": 1e-6},
+    }
+    rows = [
+        make_row(
+            name,
+            1.0,
+            0,
+            workload="cosh",
+            optimizer="gd",
+            dataset="",
+            start_loss=1000.0,
+            reference_loss=None,
+            final_train_loss=1e-7 * steps,
+            steps_to_target=steps,
+        )
+        for name, steps in (("descent", 9), ("liu", 46), ("alimisis", 194))
+    ]
+    report = analyse(write_trials(rows), spec)
+    (sentences,) = report.verdicts.values()
+    assert sentences[0].startswith("Steps to train loss at most 1e-06: descent 9; liu 46 (5.11 x")
+    assert any(sentence.startswith("One seed: no interval") for sentence in sentences)
+    assert [each.steps.median for each in report.groups[0].contenders] == [9, 46, 194]
+
+
+def test_without_a_baseline_schedules_are_ranked_and_not_tested(write_trials, small_spec, make_row):
+    rows = [make_row(name, 0.1, seed, loss) for name, loss in (("none", 0.3), ("warm", 0.2)) for seed in (0, 1)]
+    spec = {**small_spec, "analysis": {"metric": "validation_loss"}}
+    words = " ".join(analyse(write_trials(rows), spec).verdict.split())
+    assert "No baseline is named" in words
+    assert words.index("warm 0.2") < words.index("none 0.3")
+
+
+def test_one_schedule_has_nothing_to_be_compared_with(write_trials, small_spec, make_row):
+    rows = [make_row("none", 0.1, seed, 0.2) for seed in (0, 1)]
+    assert "One schedule (none), so nothing to compare" in analyse(write_trials(rows), small_spec).verdict
+
+
+def test_a_best_rate_at_the_grids_edge_is_warned_of(write_trials, small_spec, make_row):
+    rows = [make_row(name, lr, seed, 1 / lr) for name in ("none", "warm") for lr in (1.0, 2.0) for seed in (0, 1)]
+    report = analyse(write_trials(rows), small_spec)
+    assert "Warning: the best peak LR is at the grid's edge for none (highest rate, 2)" in " ".join(
+        report.verdict.split()
+    )
+
+
+def test_unequal_tuning_and_a_missing_margin_are_said(write_trials, small_spec, make_row):
+    rows = [make_row("none", lr, seed, 0.2 + lr * seed) for lr in (0.1, 0.2, 0.3) for seed in (0, 1, 2)]
+    rows += [make_row("warm", 0.1, seed, 0.2 + 0.3 * seed) for seed in (0, 1, 2)]
+    spec = {**small_spec, "analysis": {**small_spec["analysis"], "equivalence_margin": None}}
+    words = " ".join(analyse(write_trials(rows), spec).verdict.split())
+    assert "Unequal tuning budgets favour whoever had more configurations: none 3; warm 1." in words
+    assert "No equivalence_margin is set, so no tie can be declared." in words
+
+
+def test_what_is_no_result_folder_is_refused(tmp_path, small_spec):
+    with pytest.raises(PlaceError, match="no result folder"):
+        analyse(tmp_path, small_spec)
+    (tmp_path / "trials.parquet").write_bytes(b"not parquet")
+    with pytest.raises(PlaceError, match="cannot be read as Parquet"):
+        analyse(tmp_path, small_spec)
+
+
+def test_a_folder_that_cannot_be_written_is_said(report, tmp_path):
+    with pytest.raises(PlaceError, match="cannot be written"):
+        write_report(report, tmp_path / "missing")
+
+
+def test_a_report_loads_neither_torch_nor_a_plotting_library():
+    code = (
+        "import sys, workers.analysis as a; "
+        "print([m for m in ('torch', 'ray', 'sqlalchemy', 'mlflow', 'plotly', 'matplotlib') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    made = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"
