@@ -71,6 +71,13 @@ def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
             yield Combination(*variants, rates[index["peak_lrs"]], index["seeds"], swept)
 
 
+def met_pairs(fields: "StudyFields", axes: Axes) -> set[tuple[int, int]] | None:
+    """Identities of the workloads and schedules that meet in a trial; None: every one meets every other."""
+    if not fields.link:
+        return None
+    return {(id(one.workload.spec), id(one.schedule.spec)) for one in combinations(fields, axes)}
+
+
 def link_problems(fields: "StudyFields", axes: Axes) -> list[Problem]:
     """Links that name no axis, name one twice, or zip axes of different lengths."""
     known = _known_lengths(fields, axes)

@@ -13,7 +13,7 @@ from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.cross_checks import baseline_problems, duplicates, rate_problems, warmup_problems
 from schemas.entries import FAMILIES, Entry, Variant, expanded, outline, resolved_entry
 from schemas.errors import Problem, SpecError
-from schemas.expansion import combinations, count_trials, link_problems
+from schemas.expansion import combinations, count_trials, link_problems, met_pairs
 from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, kind_problem, learning_rate_problem
@@ -152,7 +152,7 @@ def parse_study(raw: Any, limits: Limits | None = None) -> Study:
     within = fields is not None and not size
     links = fields.link if fields is not None and within else ()
     axes = {axis: _expanded(entries, links, problems, whole=within) for axis, entries in outlines.items()}
-    if fields is not None:
+    if fields is not None and within:
         intact = {axis for axis in FAMILIES if isinstance(raw.get(axis), list) and len(axes[axis]) == len(raw[axis])}
         problems += _cross_problems(fields, axes, intact)
     if problems or fields is None:
@@ -207,10 +207,11 @@ def _cross_problems(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]], 
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes)
-    pairs = None
-    if fields.link and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
-        pairs = {(id(one.workload.spec), id(one.schedule.spec)) for one in combinations(fields, axes)}
-    return problems + warmup_problems(axes, steps_known, pairs)
+    if not fields.link:
+        problems += warmup_problems(axes, steps_known)
+    elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
+        problems += warmup_problems(axes, steps_known, met_pairs(fields, axes))
+    return problems
 
 
 def _budget_problems(study: Study, limits: Limits) -> list[Problem]:

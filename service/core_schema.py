@@ -15,7 +15,6 @@ _RULES = (
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         tuple("-+.0123456789"),
     ),
-    ("tag:yaml.org,2002:merge", r"<<", ("<",)),
 )
 _BY_FIRST_LETTER: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}
 for _tag, _pattern, _letters in _RULES:
@@ -34,6 +33,9 @@ class CoreResolver(VersionedResolver):
 
 class CoreConstructor(SafeConstructor):
     """Builds dicts, lists and the scalars of the core schema; refuses duplicate keys."""
+
+    def flatten_mapping(self, node: Any) -> Any:
+        """Merge keys are no part of YAML 1.2, and a few nested ones would fill the memory."""
 
 
 def _construct_int(constructor: CoreConstructor, node: Any) -> int:

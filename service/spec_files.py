@@ -15,6 +15,7 @@ from service.core_schema import CoreConstructor, CoreResolver
 
 MAX_NODES = 200_000
 MAX_DEPTH = 50
+MAX_BITS = 1_000
 
 
 def read_document(place: str, limits: Limits | None = None) -> Any:
@@ -75,7 +76,7 @@ def _load(text: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "file"
-        got = _one_line(error.problem or str(error))
+        got = _one_line(error.problem or str(error)).removeprefix("but ").removeprefix("found ")
         raise SpecError([Problem(where, got, "one YAML 1.2 document without duplicate keys")]) from error
     except RecursionError as error:
         raise SpecError([_too_deep()]) from error
@@ -115,6 +116,9 @@ def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
         return {key: _plain(value, join_field(where, key), problems) for key, value in texts.items()}
     if isinstance(node, list):
         return [_plain(item, join_field(where, index), problems) for index, item in enumerate(node)]
+    if isinstance(node, int) and node.bit_length() > MAX_BITS:
+        problems.append(Problem(where or "file", show(node), f"integers of at most {MAX_BITS} bits"))
+        return 0
     if node is None or isinstance(node, bool | int | float):
         return node
     if isinstance(node, str) and not any("\ud800" <= letter <= "\udfff" for letter in node):

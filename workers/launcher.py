@@ -17,6 +17,13 @@ STOP_GRACE_S = 30.0
 """A driver that was asked to stop ends its chunk, commits it and shuts Ray down: seconds, not minutes."""
 
 
+_SCRUBBED = (
+    *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
+    # Inside a Ray job these name its cluster and its working directory.
+    *("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK"),
+)
+
+
 @dataclass
 class Driver:
     """A started driver. `log` is where its output goes."""
@@ -72,8 +79,8 @@ def module_command(module: str) -> list[str]:
 
 
 def child_environment(study_id: str | None = None) -> dict[str, str]:
-    """This environment without PYTHONPATH, with the mark that says to which study a process belongs."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSTARTUP")}
+    """This environment without what could bring in a user's modules or another Ray, and with the study's mark."""
+    environment = {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
     environment["PYTHONUNBUFFERED"] = "1"
     if study_id is not None:
         environment["WARMUP_BENCH_RUN"] = study_id

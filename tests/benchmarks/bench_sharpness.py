@@ -5,8 +5,9 @@ of them beyond the edge of stability; measures every 10 and every 100 steps as a
 at most 24 HVPs); compares every point with scipy's eigsh at 1e-8 on the same batch and parameters, in float64.
 
 Where that differs by more than 1 %, eigsh is asked again with the float32 products that the probe itself works with: a
-trial beyond the edge saturates (loss of 100 nats, sharpness of 1e-5), and float32 then rounds the Hessian itself by more
-than the tolerance. Such points count as rounding of the network, not of the estimate, and their share stands beside.
+trial beyond the edge saturates (loss of 100 nats, sharpness of 1e-5), and float32 then rounds the Hessian itself by
+more than the tolerance. Such points count as rounding of the network, not of the estimate, and the share that agrees
+with float64 stands beside.
 """
 
 import time

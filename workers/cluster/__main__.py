@@ -3,82 +3,104 @@
 import argparse
 import logging
 import sys
+import time
 
 from schemas.errors import StaleFence, WarmupBenchError
 from schemas.trials import TrialState
-from workers.cluster.driver import Driver, Stop
+from workers.cluster.driver import CannotRun, Driver
 from workers.cluster.heartbeat import Heartbeat
-from workers.cores import num_cores
+from workers.cluster.stopping import StopRequest
 from workers.launcher import Driver as Child
 from workers.launcher import start_publisher
 from workers.ledger.ledger import Ledger
 from workers.places import Places
-from workers.results import write_results
 
 log = logging.getLogger("warmup_bench.driver")
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE = 0, 1, 3, 4
 PUBLISHER_DRAIN_S = 75.0
 """The publisher drains for a minute; a little more for its last call."""
+POLL_S = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 final, 1 failed, 3 stopped and to be continued, 4 another driver has the study."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    places = Places.resolve(
-        home=options.home, records=options.records, data=options.data, tracking_uri=options.tracking_uri
-    )
-    with Ledger.open(places.home) as ledger:
-        heartbeat = Heartbeat.acquire(ledger, options.study)
-        if heartbeat is None:
-            log.warning("study %s: another driver has the run lease", options.study)
-            return EXIT_NOT_MINE
-        with heartbeat:
-            return _drive(ledger, options, places, heartbeat)
+    stop = StopRequest(options.parent_pid)
+    stop.listen()
+    try:
+        places = Places.resolve(
+            home=options.home, records=options.records, data=options.data, tracking_uri=options.tracking_uri
+        )
+        with Ledger.open(places.home) as ledger:
+            heartbeat = Heartbeat.acquire(ledger, options.study)
+            if heartbeat is None:
+                log.warning("study %s: another driver has the run lease", options.study)
+                return EXIT_NOT_MINE
+            with heartbeat:
+                return _drive(ledger, options, places, heartbeat, stop)
+    except WarmupBenchError as error:
+        log.error("%s", error)
+        return EXIT_FAILED
 
 
-def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat) -> int:
-    study_id, publisher = options.study, None
+def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat, stop: StopRequest) -> int:
+    study_id, fence, publisher = options.study, heartbeat.fence, None
     try:
         if places.tracking_uri is not None:
             publisher = start_publisher(study_id, places, follow=True)
-        workers = options.workers or num_cores()
-        driver = Driver(ledger, study_id, places, heartbeat, workers=workers, parent_pid=options.parent_pid)
-        state = driver.run()
+        state = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers).run()
         if state is TrialState.QUEUED:
+            ledger.set_study_state(study_id, state, fence=fence)
             return EXIT_STOPPED
         if state is TrialState.CANCELLED:
-            ledger.set_study_state(study_id, state, reason="cancelled", fence=heartbeat.fence)
+            ledger.set_study_state(study_id, state, reason="cancelled", fence=fence)
         # Before the state: whoever sees `done` finds the report.
-        write_results(ledger, study_id, places, places.study_folder(study_id))
+        status = _write_results(ledger, study_id, places)
         if state is TrialState.DONE:
-            ledger.set_study_state(study_id, state, fence=heartbeat.fence)
-        _let_publish(publisher)
-        return EXIT_DONE
+            ledger.set_study_state(study_id, state, fence=fence)
+        _let_publish(ledger, study_id, fence, publisher, stop)
+        return status
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_NOT_MINE
-    except (WarmupBenchError, Stop) as error:
+    except (WarmupBenchError, CannotRun) as error:
         log.error("%s", error)
-        _say_errored(ledger, study_id, f"{error}", heartbeat.fence)
+        _say_errored(ledger, study_id, f"{error}", fence)
         return EXIT_FAILED
     except Exception as error:
         log.exception("the driver failed")
-        _say_errored(ledger, study_id, f"{type(error).__name__}: {error}".splitlines()[0], heartbeat.fence)
+        _say_errored(ledger, study_id, f"{type(error).__name__}: {error}".splitlines()[0], fence)
         return EXIT_FAILED
     finally:
         if publisher is not None and publisher.poll() is None:
             publisher.stop(grace_s=5.0)
 
 
-def _let_publish(publisher: Child | None) -> None:
+def _write_results(ledger: Ledger, study_id: str, places: Places) -> int:
+    # Imported only now: trainers are to start first. Whatever goes wrong here, the trials are final, and the report can
+    # be written at any time.
+    try:
+        from workers.results.write import write_results
+
+        write_results(ledger, study_id, places, places.study_folder(study_id))
+    except Exception as error:
+        log.exception("the report could not be written: %s", error)
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+def _let_publish(ledger: Ledger, study_id: str, fence: int, publisher: Child | None, stop: StopRequest) -> None:
     if publisher is None:
         return
-    try:
-        publisher.process.wait(timeout=PUBLISHER_DRAIN_S)
-    except Exception:
+    deadline = time.monotonic() + PUBLISHER_DRAIN_S
+    while publisher.poll() is None and time.monotonic() < deadline and not stop.reason:
+        time.sleep(POLL_S)
+    if publisher.poll() != 0:
         log.warning("publishing is behind; `warmup-bench sync` catches up")
+        publisher.stop(grace_s=5.0)
+        ledger.set_publishing(study_id, "behind", fence=fence)
 
 
 def _say_errored(ledger: Ledger, study_id: str, reason: str, fence: int) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 
 from schemas.errors import PlaceError
-from schemas.study import parse_study
+from schemas.study import Study, parse_study
 from schemas.trials import TrialState
 from workers.cards import cards
 from workers.cluster.heartbeat import Heartbeat
@@ -76,17 +76,18 @@ class Driver:
         self._ledger.set_study_state(self._study_id, TrialState.RUNNING, fence=self._fence)
         self._store.check_writable()
         if not self._ledger.has_plan(self._study_id, 0) or self._unfinished():
-            self._train(StudyTrials(study, datasets_of(self._ledger)), study.fields.execution.device)
+            self._train(study)
         return self._outcome()
 
-    def _train(self, trials: StudyTrials, asked: str) -> None:
-        device = _device(asked)
+    def _train(self, study: Study) -> None:
+        device = _device(study.fields.execution.device)
         gpus = len(cards()) if device == "cuda" else 0
         workers = self._num_workers or gpus or num_cores()
         if self._reason_to_stop():
             return
-        with local_ray(workers, gpus):
-            self._stop.listen()
+        with local_ray(workers, gpus) as ray_here:
+            trials = StudyTrials(study, datasets_of(self._ledger))
+            ray_here.ready()
             self._slots = Slots(
                 lambda: start_trainer(self._places.records, str(self._places.data), device, min(1.0, gpus / workers)),
                 workers,

@@ -23,7 +23,9 @@ CHECKPOINT_EVERY_S = 20.0
 class PackRunner:
     """One pack at a time; a turn ends between chunks."""
 
-    def __init__(self, records_root: str, data_dir: Path | None, *, checkpoint_every_s: float = CHECKPOINT_EVERY_S) -> None:
+    def __init__(
+        self, records_root: str, data_dir: Path | None, *, checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    ) -> None:
         self._store = RecordStore(records_root)
         self._data_dir = data_dir
         self._checkpoint_every_s = checkpoint_every_s
@@ -133,9 +135,7 @@ def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
     said = f"{error}" if is_place_error else f"{type(error).__name__}: {error}"
     reason = next(iter(said.splitlines()), "")[:500]
     log = "".join(traceback.format_exception(error))
-    return Progress(
-        pack_id, attempt, 0, 0, [], None, 0.0, error=log, reason=reason, is_place_error=is_place_error
-    )
+    return Progress(pack_id, attempt, 0, 0, [], None, 0.0, error=log, reason=reason, is_place_error=is_place_error)
 
 
 def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:

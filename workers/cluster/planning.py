@@ -50,7 +50,7 @@ def datasets_of(ledger: Ledger) -> dict[str, DatasetFacts]:
 def write_plan(
     ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int, *, pack_size: int | None = None
 ) -> None:
-    """Write round 0's plan: finished trials of other studies whose three ids match are taken over, the rest is packed."""
+    """Write round 0's plan: finished trials of other studies with the same three ids are taken over, the rest packed."""
     plan = partial(
         plan_packs,
         datasets=trials.datasets,
@@ -78,7 +78,8 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         for plan in pack.plan["points"]
     ]
     members = tuple(
-        Member(slot, trials.planned(trial_id), points[pack.plan["points_of_slot"][slot]]) for trial_id, slot in pack.members
+        Member(slot, trials.planned(trial_id), points[pack.plan["points_of_slot"][slot]])
+        for trial_id, slot in pack.members
     )
     return PackTask(
         pack_id=pack.pack_id,

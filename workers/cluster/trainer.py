@@ -9,9 +9,6 @@ import ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.origins import package_origins
 
-THREAD_LIMITS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-"""One intra-op thread per core: the bits of a matrix product depend on how many threads share it."""
-
 
 class Trainer:
     """Wraps a PackRunner; torch is imported here and in no other process."""
@@ -51,15 +48,14 @@ class Trainer:
 
 
 def start_trainer(records_root: str, data_dir: str | None, device: str, gpus_per_trainer: float) -> Any:
-    """A new actor handle. Not restarted by Ray: the ledger decides what runs again."""
-    environment = {**THREAD_LIMITS, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    if mark := os.environ.get("WARMUP_BENCH_RUN"):
-        environment["WARMUP_BENCH_RUN"] = mark
+    """A new actor handle. Not restarted by Ray: the ledger decides what runs again.
+
+    Its environment is the driver's (see local_ray), the mark WARMUP_BENCH_RUN included.
+    """
     actor = ray.remote(Trainer).options(
         num_cpus=1,
         num_gpus=gpus_per_trainer if device == "cuda" else 0,
         max_restarts=0,
         max_task_retries=0,
-        runtime_env={"env_vars": environment},
     )
     return actor.remote(records_root, data_dir, device, package_origins())

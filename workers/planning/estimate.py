@@ -1,5 +1,6 @@
 """What a plan will cost: counts that are known, and a time interval from what packs took before."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
@@ -9,11 +10,7 @@ from schemas.study import StudyFields
 from schemas.trials import TrialSpec
 from workers.planning.measurement import Key, MeasurementPlan, measurement_key
 from workers.planning.packs import PackPlan
-from workers.planning.rows import record_rows
-
-BYTES_PER_ROW = {"steps": 34, "evaluations": 24, "probes": 60}
-"""Measured on quickstart's Parquet (zstd); random digits do not compress."""
-
+from workers.planning.rows import BYTES_PER_ROW, record_rows
 
 @dataclass(frozen=True)
 class Estimate:
@@ -57,7 +54,7 @@ def estimate(
         plan = plans[measurement_key(trial)]
         steps += steps_of[trial.trial_id]
         hvps += plan.hvps_allowed
-        gradients += steps_of[trial.trial_id] + plan.gradients - 2 * plan.hvps_allowed
+        gradients += steps_of[trial.trial_id] + plan.gradients - plan.gradients_of_hvps
         thinned.update(plan.thinned)
         for table, count in record_rows(trial, plan, steps_of[trial.trial_id]).items():
             rows[table] += count
@@ -95,5 +92,5 @@ def time_interval(
 def _makespan(seconds: list[float], workers: int) -> float:
     loads = [0.0] * max(1, workers)
     for duration in sorted(seconds, reverse=True):
-        loads[loads.index(min(loads))] += duration
+        heapq.heapreplace(loads, loads[0] + duration)
     return max(loads)

@@ -1,13 +1,19 @@
 """A study's trials, once its data is known: distinct, and inside the limits that need the data's shape."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.cross_checks import warmup_problems
 from schemas.errors import Problem, SpecError
+from schemas.expansion import met_pairs
 from schemas.limits import Limits
 from schemas.study import Study
-from schemas.trials import TrialSpec, total_steps
+from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
+from schemas.workloads import Workload
 from workers.planning.facts import num_parameters
+from workers.planning.measurement import most_points
+from workers.planning.rows import BYTES_PER_ROW, most_rows
 
 
 def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits | None = None) -> list[TrialSpec]:
@@ -17,15 +23,25 @@ def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Li
         SpecError: two trials are the same, a warmup is longer than its run, or a limit is exceeded.
         DataMissing: a data set has no catalog row.
     """
-    problems = _limit_problems(study, datasets, limits or Limits()) + _warmup_problems(study, datasets)
+    limits = limits or Limits()
+    problems = _limit_problems(study, datasets, limits) + _batch_problems(study, datasets)
+    if not problems:
+        trials = list(study.trials(datasets))
+        problems = _same_trials(trials) + _warmup_problems(study, datasets)
+        problems += _record_problems(study, datasets, trials, limits)
     if problems:
         raise SpecError(problems)
+    return trials
+
+
+def _same_trials(trials: list[TrialSpec]) -> list[Problem]:
     first: dict[str, TrialSpec] = {}
-    for trial in study.trials(datasets):
+    problems: dict[Problem, None] = {}
+    for trial in trials:
         same = first.setdefault(trial.trial_id, trial)
         if same is not trial:
-            raise SpecError([_same_trial(same, trial)])
-    return list(first.values())
+            problems[_same_trial(same, trial)] = None
+    return list(problems)
 
 
 def _same_trial(one: TrialSpec, other: TrialSpec) -> Problem:
@@ -41,22 +57,52 @@ def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: 
     problems: dict[str, Problem] = {}
     for variant in study.variants("workloads"):
         facts = dataset_facts(variant.spec, datasets)
+        steps = total_steps(variant.spec, facts)
         for problem in limits.check(
-            steps_per_trial=total_steps(variant.spec, facts),
+            steps_per_trial=steps,
             parameters_per_model=num_parameters(variant.spec, facts),
+            probe_points_per_trial=sum(most_points(probe, steps) for probe in study.fields.probes),
         ):
             problems.setdefault(problem.field, problem)
     return list(problems.values())
 
 
+def _batch_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:
+    """Batches of more examples than the training set has."""
+    problems: dict[Problem, None] = {}
+    for entry in study.axes["workloads"]:
+        for workload in (variant.spec for variant in entry.variants.values()):
+            facts = dataset_facts(workload, datasets)
+            if facts is None:
+                continue
+            allowed = f"at most {facts.num_train}, the training examples of {facts.kind}"
+            size = batch_size_of(workload, facts.num_train)
+            if size > facts.num_train:
+                problems[Problem(f"{entry.where}.batch_size", str(size), allowed)] = None
+            for index, probe in enumerate(study.fields.probes):
+                if (probe.batch.size or 0) > facts.num_train:
+                    problems[Problem(f"probes[{index}].batch.size", str(probe.batch.size), allowed)] = None
+    return list(problems)
+
+
 def _warmup_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:
-    problems = []
-    for workload in study.variants("workloads"):
-        steps = total_steps(workload.spec, dataset_facts(workload.spec, datasets))
-        for index, entry in enumerate(study.axes["schedules"]):
-            for variant in entry.variants.values():
-                warmup_steps = variant.spec.warmup_steps(steps)
-                if warmup_steps is not None and warmup_steps > steps:
-                    allowed = f"at most {steps}, the steps of workload {workload.name}"
-                    problems.append(Problem(f"schedules[{index}].warmup.steps", str(warmup_steps), allowed))
-    return problems
+    """For budgets in epochs or examples: where the budget is in steps, the spec alone was enough to tell."""
+
+    def steps_of(workload: Workload) -> int | None:
+        known = steps_known(workload)
+        return total_steps(workload, dataset_facts(workload, datasets)) if known is None else None
+
+    if all(steps_known(variant.spec) is not None for variant in study.variants("workloads")):
+        return []
+    return warmup_problems(study.axes, steps_of, met_pairs(study.fields, study.axes))
+
+
+def _record_problems(
+    study: Study, datasets: Mapping[str, DatasetFacts], trials: list[TrialSpec], limits: Limits
+) -> list[Problem]:
+    total = 0
+    of_workload = Counter(id(trial.workload) for trial in trials)
+    for workload in {id(trial.workload): trial.workload for trial in trials}.values():
+        rows = most_rows(workload, study.fields.probes, total_steps(workload, dataset_facts(workload, datasets)))
+        total += of_workload[id(workload)] * sum(count * BYTES_PER_ROW[table] for table, count in rows.items())
+    return limits.check(record_bytes=total)

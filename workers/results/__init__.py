@@ -1,6 +1,6 @@
-"""From the ledger and the records to a result folder: tables, resolved spec, report. No torch, no Ray."""
+"""From the ledger and the records to a result folder: tables, resolved spec, report. No torch, no Ray.
 
-from workers.results.folder import claim_folder, copy_results, default_folder_name
-from workers.results.write import write_results
-
-__all__ = ["claim_folder", "copy_results", "default_folder_name", "write_results"]
+    folder       whose a folder is, and copying one
+    trial_table  the table `trials` from the ledger
+    write        everything that a folder holds; takes a second to import (pyarrow, pandas, scipy)
+"""

@@ -1,5 +1,7 @@
 """Whose a result folder is: the first line of its study.yaml says, and nobody else's is written over."""
 
+import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -30,6 +32,24 @@ def owner_of(folder: Path) -> str | None:
     return found.group(1) if found else None
 
 
+def check_folder(folder: Path, study_id: str | None) -> None:
+    """Check that `folder` may hold this study's results (None: those of a study that is still to be made); make nothing.
+
+    Raises:
+        PlaceError: it holds another study's results, other files, or cannot be written.
+    """
+    try:
+        if folder.is_dir():
+            _check_owner(folder, study_id)
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    if not there.is_dir():
+        raise PlaceError(f"--out {folder}: {there} is a file; name a folder that can be written")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PlaceError(f"--out {folder}: {there} cannot be written; name a folder that can be written")
+
+
 def claim_folder(folder: Path, study_id: str) -> None:
     """Make `folder` and check that it may hold this study's results.
 
@@ -38,16 +58,24 @@ def claim_folder(folder: Path, study_id: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        owner = owner_of(folder)
-        if owner is not None and owner != study_id:
-            raise PlaceError(f"--out {folder}: it holds the results of study {owner}; name another folder")
-        if owner is None and any(not item.name.startswith(".") for item in folder.iterdir()):
-            raise PlaceError(f"--out {folder}: it is not empty and holds no results of ours; name another folder")
+        _check_owner(folder, study_id)
         probe = folder / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise PlaceError(f"--out {folder}: {error.strerror or error}; name a folder that can be written") from error
+        raise _unusable(folder, error) from error
+
+
+def _check_owner(folder: Path, study_id: str | None) -> None:
+    owner = owner_of(folder)
+    if owner is not None and owner != study_id:
+        raise PlaceError(f"--out {folder}: it holds the results of study {owner}; name another folder")
+    if owner is None and any(not item.name.startswith(".") for item in folder.iterdir()):
+        raise PlaceError(f"--out {folder}: it is not empty and holds no results of ours; name another folder")
+
+
+def _unusable(folder: Path, error: OSError) -> PlaceError:
+    return PlaceError(f"--out {folder}: {error.strerror or error}; name a folder that can be written")
 
 
 def copy_results(source: Path, target: Path, study_id: str) -> list[Path]:
@@ -58,14 +86,19 @@ def copy_results(source: Path, target: Path, study_id: str) -> list[Path]:
     """
     claim_folder(target, study_id)
     copied = []
-    for item in sorted(source.iterdir()):
+    # The file with the mark goes first: a copy that is cut short is then known as ours.
+    for item in sorted(source.iterdir(), key=lambda path: (path.name != SPEC_FILE, path.name)):
         if item.is_file() and not item.name.startswith("."):
             temporary = target / f".{item.name}.partial"
             try:
                 shutil.copyfile(item, temporary)
                 temporary.replace(target / item.name)
             except OSError as error:
-                temporary.unlink(missing_ok=True)
-                raise PlaceError(f"--out {target}: {error.strerror or error}") from error
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise PlaceError(
+                    f"--out {target}: {error.strerror or error}; the results are kept in {source}:"
+                    f" `warmup-bench report {study_id[:8]} --out FOLDER` writes them elsewhere"
+                ) from error
             copied.append(target / item.name)
     return copied

@@ -1,13 +1,15 @@
 """Writes a study's result folder: every table, the resolved spec, the report. Works on a half-done study too."""
 
 import io
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from ruamel.yaml import YAML
 
+from schemas.errors import CorruptRecord, PlaceError
 from schemas.records import PACK_TABLES
 from schemas.study import Study, parse_study
 from schemas.workloads import Analytic
@@ -20,6 +22,10 @@ from workers.results.folder import SPEC_FILE, claim_folder, mark
 from workers.results.trial_table import trial_table
 
 
+MAX_READS = 3
+"""How often manifests are read anew when a segment is gone: a pack that ends meanwhile replaces its segments."""
+
+
 def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -> StudyReport:
     """Write (again) everything that a study's folder holds.
 
@@ -30,21 +36,49 @@ def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -
     claim_folder(folder, study_id)
     row = ledger.study(study_id)
     study = parse_study(row.spec)
-    (folder / SPEC_FILE).write_text(mark(study_id) + as_yaml(row.spec), encoding="utf-8")
+    _write_text(folder / SPEC_FILE, mark(study_id) + as_yaml(row.spec))
     trials = list(ledger.trials(study_id))
-    store = RecordStore(places.records)
-    manifests = [
-        tuple(SegmentRef(**segment) for segment in manifest) for manifest in ledger.manifests(study_id).values()
-    ]
-    # A pack taken over from another study holds trials that are not of this one.
-    wanted = {trial.trial_id for trial in trials} if any(trial.reused_from for trial in trials) else None
-    for table in PACK_TABLES:
-        write_result_table(folder, table, _parts(store.iter_many(manifests, table, trial_ids=wanted)))
+    _write_pack_tables(ledger, study_id, RecordStore(places.records), trials, folder)
     reached = _steps_to_target(folder, study, trials)
     write_result_table(folder, "trials", trial_table(study, trials, reached))
     report = analyse(folder, row.spec)
     write_report(report, folder)
     return report
+
+
+def _write_pack_tables(
+    ledger: Ledger, study_id: str, store: RecordStore, trials: list[TrialRow], folder: Path
+) -> None:
+    # A pack taken over from another study holds trials that are not of this one.
+    wanted = {trial.trial_id for trial in trials} if any(trial.reused_from for trial in trials) else None
+    for reads_left in reversed(range(MAX_READS)):
+        found = ledger.manifests(study_id)
+        try:
+            for table in PACK_TABLES:
+                parts = store.iter_many(_in_trial_order(found, trials), table, trial_ids=wanted)
+                write_result_table(folder, table, _parts(parts))
+            return
+        except CorruptRecord:
+            if not reads_left or ledger.manifests(study_id) == found:
+                raise
+
+
+def _in_trial_order(
+    manifests: Mapping[str, Iterable[Mapping[str, Any]]], trials: list[TrialRow]
+) -> list[tuple[SegmentRef, ...]]:
+    """By each pack's first trial, so that the same study gives the same files in any home."""
+    pack_ids = dict.fromkeys(trial.pack_id for trial in trials if trial.pack_id in manifests)
+    return [tuple(SegmentRef(**segment) for segment in manifests[pack_id]) for pack_id in pack_ids if pack_id]
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise PlaceError(f"{path.parent}: {error.strerror or error}; free some space, or name another folder") from error
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:

@@ -160,7 +160,7 @@ class _Iteration:
         """Decides which rows are finished, and keeps what they found."""
         m = self._steps
         columns = [np.stack(column, 1) for column in (self._diagonal, self._off, self._dropped)]  # [n, m] each
-        is_finite: Flags = np.isfinite(columns).all((0, 2))
+        is_finite: Flags = np.asarray(np.isfinite(columns).all((0, 2)))
         usable = is_finite & self._active
         diagonal, off, dropped = (np.where(usable[:, None], column, 0.0) for column in columns)
         value, coordinates = _top_ritz_pair(diagonal, off)
