@@ -42,11 +42,7 @@ def _or_sweep(value: dict[str, Any]) -> dict[str, Any]:
     value = _any_of(value)
     # `kind` decides which fields stand beside it, so that a swept one belongs to no single kind.
     swept_item = {"type": "string"} if "const" in value else value
-    inner = {**value}
-    if isinstance(inner.get("items"), dict):
-        inner["items"] = _or_sweep(inner["items"])
-    if "prefixItems" in inner:
-        inner["prefixItems"] = [_or_sweep(item) for item in inner["prefixItems"]]
+    inner = _sweepable_items(value)
     sweep = {
         "type": "object",
         "properties": {"sweep": {"type": "array", "minItems": 1, "uniqueItems": True, "items": swept_item}},
@@ -55,6 +51,16 @@ def _or_sweep(value: dict[str, Any]) -> dict[str, Any]:
     }
     said = {name: inner.pop(name) for name in ("title", "default", "description") if name in inner}
     return {**said, "anyOf": [inner, sweep]}
+
+
+def _sweepable_items(value: dict[str, Any]) -> dict[str, Any]:
+    inner = {**value}
+    if isinstance(inner.get("items"), dict):
+        inner["items"] = _or_sweep(inner["items"])
+    for word, change in (("prefixItems", _or_sweep), ("anyOf", _sweepable_items)):
+        if word in inner:
+            inner[word] = [change(item) for item in inner[word]]
+    return inner
 
 
 def _any_of(value: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,12 @@ def test_the_verdict_says_result_interval_usable_rate_and_what_was_lost(report):
     assert all(3 <= len(sentences) <= 10 for sentences in report.verdicts.values())
 
 
+def test_the_verdict_opens_with_what_to_do_in_one_sentence(report):
+    opening = {label: sentences[0] for label, sentences in report.verdicts.items()}
+    assert all(sentence.startswith("In short: once each is tuned") for sentence in opening.values())
+    assert any("the largest usable peak LR is" in sentence for sentence in opening.values())
+
+
 def test_every_trial_is_in_the_cells(report):
     assert sum(cell["num_trials"] for cell in report.cells) == 280
     outcomes = [(cell["trained"], cell["stalled"], cell["diverged"]) for cell in report.cells]
@@ -73,6 +79,11 @@ def test_the_same_folder_gives_the_same_bytes_whatever_the_order_of_its_rows(qui
         write_report(analyse(folder, spec), tmp_path), write_report(analyse(shuffled, spec), shuffled), strict=True
     ):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_report_json_carries_the_ranking_of_the_terminal(report):
+    rows = report.to_json()["ranking"]
+    assert [row["schedule"] for row in rows] == [row["schedule"] for row in ranking_table(report)]
 
 
 def test_report_json_is_strict(report):

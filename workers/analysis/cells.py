@@ -19,7 +19,7 @@ class CellTable:
     """
 
     cells: pd.DataFrame
-    scores_KC: np.ndarray  # noqa: N815 - a shape in a name
+    scores_KC: np.ndarray
     clusters: tuple[str, ...]
     trials: pd.DataFrame
 

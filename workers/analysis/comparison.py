@@ -48,7 +48,7 @@ class Candidate:
     unfinished: some of them are still to come, so that what is best so far may not stay it.
     """
 
-    scores_KC: np.ndarray  # noqa: N815 - a shape in a name
+    scores_KC: np.ndarray
     best: int | None
     best_trained: int
     """Trials of the best configuration that trained."""

@@ -46,7 +46,7 @@ def _usable(baseline: Contender, compared: list[Contender]) -> str:
         alike = [each.schedule for each in known if each.usable.rate == best.usable.rate]
         ratio = usable_ratio(best.usable, baseline.usable)
         return (
-            f"the largest usable peak LR is {ratio} higher with {_some(alike)}"
+            f"the largest usable peak LR is {ratio} as high with {_some(alike)}"
             f" ({number(best.usable.rate, 3)} instead of {number(baseline.usable.rate, 3)})"
         )
     if all(each.usable.rate == baseline.usable.rate for each in known) and not math.isnan(baseline.usable.rate):

@@ -1,11 +1,15 @@
-"""`python -m workers.tracking --study ID`: publishes what the tracker does not have yet. Needs no Ray."""
+"""`python -m workers.tracking --study ID [--study ID ...]`: publishes what the tracker does not have yet. Needs no Ray."""
 
 import argparse
+import fcntl
 import logging
 import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from schemas.errors import StaleFence, WarmupBenchError
 from workers.ledger.ledger import Ledger
@@ -18,6 +22,8 @@ from workers.tracking.source import LedgerSource
 log = logging.getLogger("warmup_bench.tracking")
 
 EXIT_CURRENT, EXIT_FAILED, EXIT_BEHIND = 0, 1, 3
+LOCK_WAIT_S = 15.0
+"""A predecessor whose driver was killed ends within a second or two."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,34 +39,67 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.follow:
         stop.set()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if options.parent_pid is not None:
+        _end_with(options.parent_pid)
     try:
         with Ledger.open(places.home) as ledger:
-            state = _publish(ledger, options, places, stop)
-    except StaleFence as error:
-        log.warning("%s", error)
-        return EXIT_BEHIND
+            # All of them, whatever becomes of one; the worst says how it went.
+            return max([_publish(ledger, study_id, places, stop, follow=options.follow) for study_id in options.study])
     except WarmupBenchError as error:
         log.error("%s", error)
         return EXIT_FAILED
+
+
+def _publish(ledger: Ledger, study_id: str, places: Places, stop: threading.Event, *, follow: bool) -> int:
+    tracker = open_tracker(places.tracking_uri, places.home)
+    assert tracker is not None
+    try:
+        with _alone(places, study_id) as is_alone:
+            if not is_alone:
+                log.warning("study %s: another process is publishing it", study_id)
+                return EXIT_BEHIND
+            source = LedgerSource(ledger, study_id, places, stop)
+            state = run_publisher(source, Publisher(tracker), stop, poll_s=0.5, while_it_moves=not follow)
+    except StaleFence as error:
+        log.warning("%s", error)
+        return EXIT_BEHIND
     return EXIT_CURRENT if state is PublishingState.CURRENT else EXIT_BEHIND
 
 
-def _publish(ledger: Ledger, options: argparse.Namespace, places: Places, stop: threading.Event) -> PublishingState:
-    tracker = open_tracker(places.tracking_uri, places.home)
-    assert tracker is not None
-    source = LedgerSource(
-        ledger,
-        options.study,
-        places,
-        stop,
-        should_stop=lambda: options.parent_pid is not None and os.getppid() != options.parent_pid,
-    )
-    return run_publisher(source, Publisher(tracker), stop, poll_s=0.5, while_it_moves=not options.follow)
+def _end_with(parent_pid: int) -> None:
+    """End this process when its driver is gone: the next driver's publisher goes on from what was acknowledged."""
+
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(0.5)
+        os._exit(EXIT_BEHIND)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@contextmanager
+def _alone(places: Places, study_id: str) -> Iterator[bool]:
+    """Whether this is the study's only publisher: two at once could make two runs of one key."""
+    folder = places.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_WAIT_S
+    with (folder / f"{study_id}.publishing").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.2)
+            else:
+                yield True
+                return
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers.tracking", description=__doc__)
-    parser.add_argument("--study", required=True)
+    parser.add_argument("--study", required=True, action="append")
     parser.add_argument("--home")
     parser.add_argument("--records")
     parser.add_argument("--data")

@@ -4,18 +4,19 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from schemas.errors import CorruptRecord
 from schemas.records import METRICS_BEST, METRICS_FINAL
 from schemas.study import Study, parse_study
 from schemas.trials import Seed
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import PublicationRow, TrialRow, UnpublishedRow
+from workers.ledger.rows import PackRow, PublicationRow, TrialRow, UnpublishedRow
 from workers.places import Places
 from workers.records import Manifest, RecordStore, SegmentRef
 from workers.tracking.curves import curve, stride
@@ -34,6 +35,7 @@ from workers.tracking.publications import (
 CURVE_POINTS = 40
 """Points per curve in the tracker; the whole curve is in the result folder."""
 BATCH_TRIALS = 64
+MAX_READS = 3
 LIVE_EVERY_S = 20.0
 """A trial that still trains is published at most this often."""
 TRACKING_MAX_RUNS = 10_000
@@ -56,13 +58,11 @@ class LedgerSource:
         finished: threading.Event,
         *,
         max_runs: int = TRACKING_MAX_RUNS,
-        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ledger = ledger
         self._places = places
         self._store = RecordStore(places.records)
         self._finished = finished
-        self._should_stop = should_stop
         self._row = ledger.study(study_id)
         self._fence = self._row.attempt
         self._study: Study = parse_study(self._row.spec)
@@ -75,7 +75,6 @@ class LedgerSource:
         self._last_live = 0.0
         self._pending: dict[str, PublicationRow] = {}
         self._refused: set[str] = set()
-        self._pack_steps: dict[str, int] = {}
         self._cells_left: dict[str, list[TrialRow]] = {}
         self._cells_seen: dict[str, int] = {}
 
@@ -101,7 +100,7 @@ class LedgerSource:
         batch = list(self._cells() if self._by_cell else self._trials())
         if not batch and row.state.is_final:
             batch = list(self._parent(row.state))
-        if (not batch and row.state.is_final) or self._should_stop():
+        if not batch and row.state.is_final:
             self._finished.set()
         return batch
 
@@ -164,13 +163,26 @@ class LedgerSource:
 
     def _points(self, rows: Sequence[UnpublishedRow]) -> dict[str, list[MetricPoint]]:
         """Trial id -> its thinned points, in the order of their steps, so that a longer stream begins with a shorter."""
-        all_manifests = self._ledger.manifests(self._row.id)
-        packs = {row.pack_id for row in rows}
-        manifests = [tuple(SegmentRef(**segment) for segment in all_manifests[pack_id]) for pack_id in sorted(packs)]
+        for reads_left in reversed(range(MAX_READS)):
+            packs = self._ledger.packs_by_id({row.pack_id for row in rows})
+            try:
+                return self._read_points(rows, packs)
+            except CorruptRecord:
+                # A pack that has ended meanwhile replaces its segments.
+                now = {pack.pack_id: pack.manifest for pack in self._ledger.packs_by_id({row.pack_id for row in rows})}
+                if not reads_left or now == {pack.pack_id: pack.manifest for pack in packs}:
+                    raise
+        raise AssertionError("the last read returns or raises")
+
+    def _read_points(
+        self, rows: Sequence[UnpublishedRow], packs: Sequence[PackRow]
+    ) -> dict[str, list[MetricPoint]]:
+        in_order = sorted(packs, key=lambda pack: pack.pack_id)
+        manifests = [tuple(SegmentRef(**segment) for segment in pack.manifest) for pack in in_order]
         durable = {row.trial_id: row.durable_steps for row in rows}
         final = {row.trial_id for row in rows if row.is_final}
         points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in durable}
-        every = self._strides(rows)
+        every = _strides(rows, packs)
         for table, metrics in CURVES.items():
             data = self._store.read_many(manifests, table, trial_ids=durable)
             for trial_id, part in _by_trial(data):
@@ -187,14 +199,6 @@ class LedgerSource:
             if trial_id not in final:
                 points[trial_id] = [point for point in stream if point.step < durable[trial_id]]
         return points
-
-    def _strides(self, rows: Sequence[UnpublishedRow]) -> dict[str, int]:
-        # From each pack's plan, never from what happens to be in a batch: a replay must thin to the same points.
-        missing = {row.pack_id for row in rows} - self._pack_steps.keys()
-        if missing:
-            found = self._ledger.packs_by_id(missing)
-            self._pack_steps |= {pack.pack_id: int(pack.plan["total_steps"]) for pack in found}
-        return {row.trial_id: stride(self._pack_steps[row.pack_id], CURVE_POINTS) for row in rows}
 
     def _probe_points(self, manifests: Sequence[Manifest], wanted: Mapping[str, int]) -> dict[str, list[MetricPoint]]:
         points: dict[str, list[MetricPoint]] = {trial_id: [] for trial_id in wanted}
@@ -286,6 +290,12 @@ class LedgerSource:
 
     def _key(self, trial_or_cell: str) -> str:
         return f"{self._row.id}/{trial_or_cell}"
+
+
+def _strides(rows: Sequence[UnpublishedRow], packs: Sequence[PackRow]) -> dict[str, int]:
+    # From each pack's plan, never from what happens to be in a batch: a replay must thin to the same points.
+    steps = {pack.pack_id: int(pack.plan["total_steps"]) for pack in packs}
+    return {row.trial_id: stride(steps[row.pack_id], CURVE_POINTS) for row in rows}
 
 
 def _by_trial(data: pa.Table) -> list[tuple[str, dict[str, np.ndarray]]]:

@@ -1,0 +1,73 @@
+"""The figures that are asked for, and where each is found among what the benchmarks measure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Measured = Mapping[str, Mapping[str, Any]]
+"""Benchmark -> name -> value."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    words: str
+    benchmark: str
+    key: str
+    """Name of the value, or the beginning of it."""
+    asked: float | str
+    """A number, or the name of another value of the same benchmark."""
+    bound: Literal["at most", "at least"]
+    unit: str = ""
+
+    def row(self, measured: Measured) -> tuple[str, str, str, str, str]:
+        """figure, asked, measured, ratio (measured / asked), met."""
+        values = measured.get(self.benchmark, {})
+        value = _find(values, self.key)
+        asked = _find(values, self.asked) if isinstance(self.asked, str) else self.asked
+        if value is None or asked is None:
+            return self.words, self._say(asked), "not measured", "", "no"
+        met = value <= asked if self.bound == "at most" else value >= asked
+        return self.words, self._say(asked), f"{value:,.4g} {self.unit}", f"{value / asked:.2f}", "yes" if met else "no"
+
+    def _say(self, asked: float | None) -> str:
+        return "" if asked is None else f"{self.bound} {asked:,.4g} {self.unit}"
+
+
+FIGURES = (
+    Figure("quickstart, 2 cores, in all", "quickstart", "seconds", 60, "at most", "s"),
+    Figure("quickstart: first line", "quickstart", "first_line_s", 2, "at most", "s"),
+    Figure("quickstart: first trial steps recorded", "quickstart", "first_steps_recorded_s", 20, "at most", "s"),
+    Figure("quickstart: a trial (by hand, quoted: 6.8 s)", "quickstart", "s_per_trial", 6.8, "at most", "s"),
+    Figure("orchestration, 2,000 one-step trials: a trial", "orchestration", "ms_at_2000", 5, "at most", "ms"),
+    Figure("orchestration, 10,000 one-step trials: a trial", "orchestration", "ms_at_10000", 5, "at most", "ms"),
+    Figure("  10,000 against 2,000", "orchestration", "ms_at_10000", "ms_at_2000", "at most", "ms"),
+    Figure("  against Ray Tune, function", "orchestration", "ms_at_2000", "ray_tune_function_ms", "at most", "ms"),
+    Figure("  against Ray Tune, class used again", "orchestration", "ms_at_2000", "ray_tune_class_ms", "at most", "ms"),
+    Figure("packed against alone, 64 digits trials", "packing", "times_faster", 3, "at least", "x"),
+    Figure("publishing: points a second into SQLite", "publishing", "points per second, 1,000", 5_000, "at least", "/s"),
+    Figure("publishing: run creation", "publishing", "a run with 14 parameters", 50, "at most", "ms"),
+    Figure("slow tracker (500 ms a call): time to last step", "slow_tracker", "ratio", 1.02, "at most", "x"),
+    Figure("sharpness every 10: within 1 %", "sharpness", "within_1_percent_share_every_10", 0.95, "at least"),
+    Figure("sharpness every 10: within 5 %", "sharpness", "within_5_percent_share_every_10", 1, "at least"),
+    Figure("sharpness every 100: within 1 %", "sharpness", "within_1_percent_share_every_100", 0.95, "at least"),
+    Figure("sharpness every 100: within 5 %", "sharpness", "within_5_percent_share_every_100", 1, "at least"),
+    Figure("sharpness every 10: median HVPs", "sharpness", "median_hvps_every_10", 5, "at most"),
+    Figure("sharpness every 100: median HVPs", "sharpness", "median_hvps_every_100", 8, "at most"),
+)
+
+
+def table(measured: Measured) -> str:
+    """The figures of the benchmarks that were run, aligned."""
+    header = ("figure", "asked", "measured", "ratio", "met")
+    rows = [header, *(figure.row(measured) for figure in FIGURES if figure.benchmark in measured)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _find(values: Mapping[str, Any], key: str) -> float | None:
+    # A whole name first: `ratio` must not find `ratio_most`. Other names say a count at their end.
+    found = values[key] if key in values else next((v for name, v in values.items() if name.startswith(key)), None)
+    return float(found) if isinstance(found, int | float) else None

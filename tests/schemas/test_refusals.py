@@ -1,0 +1,393 @@
+"""Bad studies: each is refused with field, got, allowed, and all that is wrong is said at once."""
+
+import math
+import time
+
+import pytest
+
+from schemas.errors import SpecError
+from schemas.limits import Limits
+from schemas.study import parse_study
+
+HUGE = 10**400
+SWEEP_1000 = {"sweep": [index / 1000 for index in range(1000)]}
+
+
+def said(document, limits=None):
+    with pytest.raises(SpecError) as refused:
+        parse_study(document, limits)
+    return [str(problem) for problem in refused.value.problems]
+
+
+REFUSED = {
+    "unknown field": ({"optimzers": [1]}, "optimzers: got [1], allowed no field of this name (did you mean optimizers?)"),
+    "unknown field inside": (
+        {"workloads__0__batchsize": 4},
+        "workloads[0].batchsize: got 4, allowed no field of this name (did you mean batch_size?)",
+    ),
+    "wrong kind": (
+        {"optimizers__0__kind": "adamx"},
+        "optimizers[0].kind: got 'adamx', allowed sgd, adam, adamw (did you mean adam?)",
+    ),
+    "wrong kind of a model": (
+        {"workloads__0__model__kind": "mpl"},
+        "workloads[0].model.kind: got 'mpl', allowed mlp (did you mean mlp?)",
+    ),
+    "no mapping": ({"optimizers__0": "sgd"}, "optimizers[0]: got 'sgd', allowed a mapping"),
+    "warmup longer than the run": (
+        {"schedules__0__warmup": {"kind": "linear", "steps": 401}},
+        "schedules[0].warmup.steps: got 401, allowed at most 400, the steps of workload digits",
+    ),
+    "warmup longer than the run, as a fraction": (
+        {"schedules__0__warmup": {"kind": "linear", "fraction": 1.5}},
+        "schedules[0].warmup.fraction: got 1.5, allowed at most 1.0",
+    ),
+    "warmup longer than the examples": (
+        {
+            "schedules__0__warmup": {"kind": "linear", "steps": 11},
+            "workloads__0__budget": {"examples": 640},
+        },
+        "schedules[0].warmup.steps: got 11, allowed at most 10, the steps of workload digits",
+    ),
+    "empty axis": ({"schedules": []}, "schedules: got [], allowed a list of at least one item"),
+    "axis of something else": ({"schedules": 3}, "schedules: got 3, allowed a list of at least one item"),
+    "duplicate name": (
+        {"optimizers": [{"kind": "sgd"}, {"kind": "sgd", "momentum": 0.5}]},
+        "optimizers[1].name: got 'sgd', allowed a value of its own: it is taken",
+    ),
+    "name of another's variant": (
+        {"optimizers": [{"kind": "sgd", "momentum": {"sweep": [0.5]}}, {"kind": "adam", "name": "sgd momentum=0.5"}]},
+        "optimizers[1].name: got 'sgd momentum=0.5', allowed a value of its own: it is taken",
+    ),
+    "unknown baseline": (
+        {"analysis": {"baseline": "nonne"}},
+        "analysis.baseline: got 'nonne', allowed the name of a schedule: none (did you mean none?)",
+    ),
+    "no rates": (
+        {"peak_lrs": None},
+        "optimizers[0].peak_lrs: got nothing, allowed peak_lrs here, on every schedule or on the study",
+    ),
+    "duplicate seed": ({"seeds": [1, 2, 1]}, "seeds[2]: got '1', allowed a value of its own: it is taken"),
+    "negative seed": ({"seeds": [-1]}, "seeds[0]: got -1, allowed at least 0 or a mapping"),
+    "seed beyond JSON": ({"seeds": [2**53]}, f"seeds[0]: got {2**53}, allowed at most {2**53 - 1} or a mapping"),
+    "seed that lacks a stream": (
+        {"seeds": [{"initialization": 1, "data_order": 2}]},
+        "seeds[0].noise: got nothing, allowed a value: the field is required",
+    ),
+    "steps as a float": (
+        {"workloads__0__budget": {"steps": 400.0}},
+        "workloads[0].budget.steps: got 400.0, allowed an integer",
+    ),
+    "two budgets": (
+        {"workloads__0__budget": {"steps": 4, "epochs": 1}},
+        "workloads[0].budget: got {'steps': 4, 'epochs': 1}, allowed exactly one of steps, examples, tokens, epochs",
+    ),
+    "hostile name": (
+        {"name": "../../etc\n\x1b[31m"},
+        "name: got '../../etc\\n\\x1b[31m', allowed letters, digits, spaces and . _ + = , - (a letter or digit first)",
+    ),
+    "hostile field": ({"x\x1b[2J\ny": 1}, "'x\\x1b[2J\\ny': got 1, allowed no field of this name"),
+    "values that agree": (
+        {"peak_lrs": {"values": [0.1, 0.1000000000000001]}},
+        "peak_lrs: got {'values': [0.1, 0.1000000000000001]}, allowed values that differ in their first 12 digits",
+    ),
+    "sweep of no list": (
+        {"optimizers__0__momentum": {"sweep": 5}},
+        "optimizers[0].momentum: got sweep: 5, allowed a list of at least one value",
+    ),
+    "sweep inside a sweep": (
+        {"optimizers__0__momentum": {"sweep": [{"sweep": [0.1]}]}},
+        "optimizers[0].momentum: got a sweep inside a sweep, allowed one sweep per value",
+    ),
+    "sweep of one value twice": (
+        {"optimizers__0__weight_decay": {"sweep": [1, 1.0]}},
+        "optimizers[0].weight_decay: got sweep: [1, 1.0], allowed values without duplicates",
+    ),
+    "sweep of a whole item": (
+        {"optimizers": [{"sweep": [{"kind": "sgd"}]}]},
+        "optimizers[0]: got sweep: [{'kind': 'sgd'}], allowed a mapping: the items of this list are an axis already",
+    ),
+    "sweep of names": (
+        {"optimizers__0__name": {"sweep": ["a", "b"]}},
+        "optimizers[0].name: got a sweep, allowed a name: swept values are added to it",
+    ),
+    "link of nothing": (
+        {"link": [["workloads", "foo"]]},
+        "link[0]: got 'foo', allowed an axis: optimizers, peak_lrs, schedules, seeds, workloads",
+    ),
+    "link of one axis": ({"link": [["workloads"]]}, "link[0]: got ['workloads'], allowed a list of at least 2"),
+    "axis linked twice": (
+        {"link": [["workloads", "seeds"], ["workloads", "optimizers"]]},
+        "link[1]: got 'workloads', allowed each axis in one link at most",
+    ),
+    "link of two lengths": (
+        {"link": [["workload.batch_size", "peak_lrs"]], "workloads__0__batch_size": {"sweep": [16, 32]}},
+        "link[0]: got axes of [1, 2] values, allowed axes with equally many values",
+    ),
+    "too many trials": (
+        {"seeds": {"count": 800_000}, "peak_lrs": {"grid": {"low": 0.1, "high": 1.0, "count": 7}}},
+        "trials: got 5600000, allowed at most 1000000",
+    ),
+    "too many grid points": (
+        {"peak_lrs": {"grid": {"low": 0.1, "high": 1.0, "count": 10**9}}},
+        "trials: got 1000000000, allowed at most 1000000",
+    ),
+    "too many seeds": ({"seeds": {"count": 10**9}}, "trials: got 1000000000, allowed at most 1000000"),
+    "too many steps": (
+        {"workloads__0__budget": {"steps": 10**8}},
+        "steps_per_trial: got 100000000, allowed at most 10000000",
+    ),
+    "too many probes": (
+        {"probes": [{"kind": "sharpness", "name": f"p{index}", "every_steps": 4} for index in range(40)]},
+        "probes: got 40, allowed at most 32",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_study_is_refused_with_field_got_and_allowed(study, change, expected):
+    assert said(study(**change)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("rate", "allowed"),
+    [
+        (math.nan, "got NaN, allowed a finite number"),
+        (math.inf, "got Infinity, allowed a finite number"),
+        (-math.inf, "got -Infinity, allowed a finite number"),
+        (float("1e999"), "got Infinity, allowed a finite number"),
+        ("NaN", "got 'NaN', allowed a number"),
+        ("0.1", "got '0.1', allowed a number"),
+        (-0.1, "got -0.1, allowed above 0.0"),
+        (0, "got 0, allowed above 0.0"),
+        (True, "got true, allowed a number"),
+        (None, "got null, allowed a number"),
+        (HUGE, "got an integer of 1329 bits, allowed a number"),
+    ],
+)
+def test_a_learning_rate_that_is_no_positive_finite_number_is_refused(study, rate, allowed):
+    for where, document in {
+        "peak_lrs.values[0]": study(peak_lrs={"values": [rate]}),
+        "peak_lrs.grid.high": study(peak_lrs={"grid": {"low": 0.1, "high": rate, "count": 3}}),
+        "optimizers[0].peak_lrs.values[0]": study(optimizers__0__peak_lrs={"values": [rate]}),
+        "schedules[0].peak_lrs.values[0]": study(schedules__0__peak_lrs={"values": [rate]}),
+    }.items():
+        assert said(document) == [f"{where}: {allowed}"]
+
+
+NOT_YET = {
+    "peak_lrs.search": {"peak_lrs": {"search": {"kind": "stability_edge"}}},
+    "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
+    "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
+    "workloads[0].budget.tokens": {"workloads__0__budget": {"tokens": 4}},
+    "workloads[0].precision": {"workloads__0__precision": "bfloat16_autocast"},
+    "workloads[0].accumulation": {"workloads__0__accumulation": 2},
+    "workloads[0].average.kind": {"workloads__0__average": {"kind": "ema"}},
+    "workloads[0].sampling": {"workloads__0__sampling": "replacement"},
+    "workloads[0].model.dropout": {"workloads__0__model__dropout": 0.1},
+    "workloads[0].loss.label_smoothing": {"workloads__0__loss__label_smoothing": 0.1},
+    "workloads[0].dataset.augmentation": {"workloads__0__dataset__augmentation": "flip"},
+    "workloads[0].dataset.label_noise.level": {"workloads__0__dataset__label_noise": {"level": 0.1}},
+    "workloads[0].dataset.label_noise.resample": {"workloads__0__dataset__label_noise": {"resample": "per_step"}},
+    "workloads[0].dataset.subset": {"workloads__0__dataset__subset": 10},
+    "optimizers[0].decay_on": {"optimizers__0__decay_on": "matrices"},
+    "optimizers[0].couple_to_lr": {"optimizers__0__couple_to_lr": False},
+    "schedules[0].convention": {"schedules__0__convention": "hf"},
+    "workloads[0].task": {"workloads__0__task": "language_model"},
+    "workloads[0].model.kind": {"workloads__0__model": {"kind": "plugin", "name": "acme_vit", "options": {}}},
+    "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "plugin", "name": "acme"}},
+    "workloads[0].loss.kind": {"workloads__0__loss": {"kind": "plugin", "name": "acme"}},
+    "optimizers[0].kind": {"optimizers__0": {"kind": "plugin", "name": "acme"}},
+    "schedules[0].warmup.kind": {"schedules__0__warmup": {"kind": "plugin", "name": "acme"}},
+    "schedules[0].decay.kind": {"schedules__0__decay": {"kind": "wsd", "stable": 0.5}},
+    "schedules[0].warmup.optimum.kind": {
+        "schedules__0__warmup": {
+            "kind": "smoothness_law", "rule": "descent", "k0": 1.0, "k_rho": 1.0, "optimum": {"kind": "fitted"},
+        }
+    },
+    "schedules[0].warmup.signal.source": {
+        "schedules__0__warmup": {
+            "kind": "smoothness_law", "rule": "descent", "k0": 1.0, "k_rho": 1.0, "optimum": {"kind": "zero"},
+            "signal": {"source": "probe_loss"},
+        }
+    },
+    "probes[0].kind": {"probes": [{"kind": "hessian_norm", "every_steps": 3}]},
+    "analysis.tuned": {"analysis": {"tuned": ["optimizer.weight_decay"]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "change"), NOT_YET.items(), ids=NOT_YET)
+def test_what_the_contract_names_and_is_not_built_is_refused_by_name(study, field, change):
+    lines = said(study(**change))
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{field}: got ")
+    assert "not yet" in lines[0]
+
+
+@pytest.mark.parametrize("kind", ["polyak", "riabinin", "radam", "exponential_concave", "untuned_exponential"])
+def test_every_warmup_that_the_contract_names_is_refused_by_name(study, kind):
+    (line,) = said(study(schedules__0__warmup={"kind": kind}))
+    assert f"({kind}: not yet)" in line
+
+
+@pytest.mark.parametrize("kind", ["hessian_norm", "preconditioned_sharpness"])
+def test_every_probe_that_the_contract_names_is_refused_by_name(study, kind):
+    (line,) = said(study(probes=[{"kind": kind, "every_steps": 1}]))
+    assert f"({kind}: not yet)" in line
+
+
+def test_two_layer_linear_is_refused_by_name(study, analytic):
+    (line,) = said(study(workloads=[analytic(function={"kind": "two_layer_linear", "width": 512})]))
+    assert "(two_layer_linear: not yet)" in line
+
+
+STARTS = {
+    "per_block where there are no blocks": (
+        {"start": {"per_block": {"wall_gap": 1.0}}},
+        "workloads[0].start.per_block",
+        "gap or point with 1 coordinate",
+    ),
+    "gap of a river valley": (
+        {"function": {"kind": "river_valley", "eigenvalues": [1.0]}},
+        "workloads[0].start.gap",
+        "per_block or point with 2 coordinates",
+    ),
+    "river of another length": (
+        {
+            "function": {"kind": "river_valley", "eigenvalues": [1.0]},
+            "start": {"per_block": {"wall_gap": 1.0, "river": [1.0, 2.0]}},
+        },
+        "workloads[0].start.per_block.river",
+        "1",
+    ),
+    "point of another length": (
+        {"function": {"kind": "quadratic", "eigenvalues": [1.0, 2.0]}, "start": {"point": [1.0]}},
+        "workloads[0].start.point",
+        "2",
+    ),
+    "gap of several coordinates": (
+        {"function": {"kind": "quadratic", "eigenvalues": [1.0, 2.0]}},
+        "workloads[0].start.gap",
+        "point with 2 coordinates: many points have this gap, or none",
+    ),
+    "stop at a gap that does not exist": (
+        {
+            "function": {"kind": "quadratic", "eigenvalues": [1.0, -2.0]},
+            "start": {"point": [1.0, 1.0]},
+            "stop": {"gap": 0.1},
+        },
+        "workloads[0].stop",
+        "nothing: without an optimum there is no gap",
+    ),
+    "a point where the function is not": (
+        {"function": {"kind": "inverse_power"}, "start": {"point": [-1.0]}},
+        "workloads[0].start.point[0]",
+        "above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "field", "allowed"), STARTS.values(), ids=STARTS)
+def test_a_start_that_a_function_cannot_have_is_refused(study, analytic, fields, field, allowed):
+    with pytest.raises(SpecError) as refused:
+        parse_study(study(workloads=[analytic(**fields)]))
+    (problem,) = refused.value.problems
+    assert (field, allowed) == (problem.field, problem.allowed)
+
+
+def test_every_problem_is_said_at_once(study):
+    document = study(
+        schema_version=3,
+        seeds=0,
+        optimizers__0__momentum={"sweep": [0.5, 2.0, 3.0]},
+        workloads__0__model__kind="mpl",
+        schedules=[],
+        foo=1,
+    )
+    fields = [line.split(":")[0] for line in said(document)]
+    assert fields == [
+        "schema_version", "seeds", "foo", "schedules", "workloads[0].model.kind", "optimizers[0].momentum",
+        "optimizers[0].momentum",
+    ]  # fmt: skip
+
+
+def test_an_unknown_baseline_and_a_long_warmup_are_said_together(study):
+    document = study(
+        analysis={"baseline": "nope"}, schedules__0__warmup={"kind": "linear", "steps": 500}, optimizers__0__eps=1.0
+    )
+    assert len(said(document)) == 3
+
+
+@pytest.mark.parametrize("document", [None, [], [1], "text", 3, True])
+def test_what_is_no_mapping_is_refused(document):
+    (line,) = said(document)
+    assert line.startswith("study: got ")
+    assert line.endswith("allowed a mapping")
+
+
+def nested_sweeps():
+    return {
+        "optimizers__0__momentum": SWEEP_1000,
+        "schedules__0": {
+            "warmup": {"kind": "linear", "steps": {"sweep": list(range(1, 401))}, "start_factor": SWEEP_1000},
+            "decay": {"kind": "cosine", "floor": SWEEP_1000},
+        },
+    }
+
+
+@pytest.mark.parametrize("link", [[], [["workloads", "peak_lrs"]]], ids=["free", "linked"])
+def test_sweeps_for_more_trials_than_atoms_are_counted_before_they_are_expanded(study, link):
+    started = time.process_time()
+    assert said(study(**nested_sweeps(), link=link)) == ["trials: got 400000000000, allowed at most 1000000"]
+    assert time.process_time() - started < 2
+
+
+def test_a_large_study_is_refused_for_its_size_and_for_what_else_is_wrong(study):
+    document = study(**nested_sweeps(), foo=1)
+    assert said(document) == ["foo: got 1, allowed no field of this name"]
+    document = study(**nested_sweeps(), workloads__0__batch_size=0)
+    assert said(document) == [
+        "trials: got 400000000000, allowed at most 1000000",
+        "workloads[0].batch_size: got 0, allowed at least 1 or full",
+    ]
+
+
+def test_thousands_of_items_on_every_axis_are_counted_fast(study):
+    document = study(
+        workloads=[{**study()["workloads"][0], "name": f"w{index}"} for index in range(2000)],
+        optimizers=[{"kind": "sgd", "name": f"o{index}"} for index in range(2000)],
+        schedules=[{**study()["schedules"][0], "name": f"s{index}"} for index in range(2000)],
+    )
+    started = time.process_time()
+    assert said(document) == ["trials: got 8000000000, allowed at most 1000000"]
+    assert time.process_time() - started < 5
+
+
+def test_an_operator_may_set_other_limits(study):
+    assert said(study(seeds={"count": 11}), Limits(trials=10)) == ["trials: got 11, allowed at most 10"]
+
+
+def test_linked_sweeps_are_counted_as_zipped(study):
+    steps = list(range(1, 2001))
+    document = study(
+        link=[["schedule.warmup.steps", "schedule.decay.floor"]],
+        schedules__0={
+            "warmup": {"kind": "linear", "steps": {"sweep": steps}},
+            "decay": {"kind": "cosine", "floor": {"sweep": [step / 2000 for step in steps]}},
+        },
+        workloads__0__budget={"steps": 2000},
+    )
+    assert parse_study(document).num_trials() == 2000
+
+
+def test_a_link_makes_only_the_pairs_that_meet_be_checked(study):
+    document = study(
+        link=[["workload.budget.steps", "schedule.warmup.steps"]],
+        workloads__0__budget={"steps": {"sweep": [10, 100]}},
+        schedules__0__warmup={"kind": "linear", "steps": {"sweep": [5, 50]}},
+    )
+    assert parse_study(document).num_trials() == 2
+    document["schedules"][0]["warmup"]["steps"] = {"sweep": [50, 5]}
+    assert said(document) == [
+        "schedules[0].warmup.steps: got 50, allowed at most 10, the steps of workload digits budget.steps=10"
+    ]
