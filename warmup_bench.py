@@ -7,19 +7,48 @@ print(study.verdict)
 study.figure("final_metric")                # a plotly figure
 """
 
+import importlib.util
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cached_property
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from schemas.errors import PlaceError, WarmupBenchError
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-__all__ = ["Results", "WarmupBenchError", "load", "run"]
+__all__ = ["Results", "WarmupBenchError", "load", "main", "run"]
+
+
+def _import_ours() -> None:
+    """Import our three packages from beside this file: a folder on the path may well have the name of one of them."""
+    here = str(Path(__file__).resolve().parent)
+    for name in ("schemas", "workers", "service"):
+        spec = PathFinder.find_spec(name, [here])
+        if spec is None or spec.loader is None:
+            raise ImportError(f"warmup_bench: its package {name} is not in {here}; install it again")
+        loaded = sys.modules.get(name)
+        if loaded is None:
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        elif loaded.__file__ != spec.origin:
+            where = loaded.__file__ or list(getattr(loaded, "__path__", []))
+            raise ImportError(f"warmup_bench: a package called {name} is loaded already, from {where}")
+
+
+_import_ours()
+from schemas.errors import PlaceError, WarmupBenchError  # noqa: E402 - only now it is known whose `schemas` this is
+
+
+def main() -> None:
+    """The console command `warmup-bench`."""
+    from service.cli.main import main as command
+
+    command()
 
 
 class Results:
@@ -104,25 +133,27 @@ def run(
         SpecError: the study is refused. DriverFailed: it could not be run to its end.
     """
     from service.cli.display import Display
-    from service.running import Watch, collect, prepare
+    from service.running import DriverFailed, Watch, accept, collect, prepare
     from service.spec_files import read_document
     from workers.ledger.ledger import Ledger
     from workers.places import Places
 
     document = dict(study) if isinstance(study, Mapping) else read_document(os.fspath(study))
     places = Places.resolve(home=home, tracking_uri=tracking_uri)
+    request = accept(document, places)
     places.make_home()
     with Ledger.open(places.home) as ledger:
-        prepared = prepare(ledger, document, places, None if out is None else Path(out))
-        if not prepared.row.state.is_final:
-            watch = Watch(ledger, prepared.row, places, workers)
-            try:
-                if quiet:
-                    watch.follow(lambda progress: None)
-                else:
-                    with Display(prepared.row.total) as display:
-                        watch.follow(display.show)
-            except KeyboardInterrupt:
-                watch.stop()
-                raise
-        return load(collect(places, prepared))
+        prepared = prepare(ledger, request, places, None if out is None else Path(out))
+        row, rewrite = prepared.row, False
+        if not row.state.is_final:
+            watch = Watch(ledger, row, places, workers)
+            with Display(row.total, places.tracking_uri) if not quiet else nullcontext() as display:
+                try:
+                    row = watch.follow(display.show if display is not None else lambda progress: None)
+                except KeyboardInterrupt:
+                    watch.stop()
+                    raise
+            rewrite = watch.has_failed
+        if row.state != "done":
+            raise DriverFailed(f"study {row.id} is {row.state}: {row.reason}; running it again continues")
+        return load(collect(ledger, places, prepared, rewrite=rewrite))

@@ -1,1 +1,1 @@
-"""The language that all parts speak: specs, ids, states, table columns. Pydantic and the standard library, nothing else."""
+"""The language that all parts speak: specs, ids, states, table columns. Needs pydantic alone."""

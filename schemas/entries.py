@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from schemas.base import without_defaults
 from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
 from schemas.not_yet import beside, kind_problem, learning_rate_problem, value_problems
@@ -106,17 +107,20 @@ def expanded(entry: Entry, links: Sequence[Collection[str]], problems: list[Prob
         return None
     variants: dict[tuple[int, ...], Variant] = {}
     names: set[str] = set()
+    entry_name = ""
     for indices in _products(entry, links):
         spec, refused = _component(entry, indices)
         if refused:
             problems += refused
             return None
-        name = _variant_name(default_name(spec), entry.sweeps, indices)
+        swept = {entry.sweep_axis(sweep): _said(spec, sweep.path) for sweep in entry.sweeps}
+        entry_name = entry_name or default_name(spec)
+        name = _variant_name(entry_name, swept)
         # two values may read alike once shortened: the indices tell them apart
         name = f"{name} ({'-'.join(map(str, indices))})" if name in names else name
         names.add(name)
-        variants[indices] = Variant(name, spec, _swept(entry, spec, indices))
-    return replace(entry, name=default_name(next(iter(variants.values())).spec), variants=variants)
+        variants[indices] = Variant(name, spec, swept)
+    return replace(entry, name=entry_name, variants=variants)
 
 
 def default_name(spec: Any) -> str:
@@ -133,13 +137,26 @@ def default_name(spec: Any) -> str:
 def resolved_entry(entry: Entry) -> dict[str, Any]:
     """The entry as a document with every default written out, its sweeps in place."""
     dumps = {indices: variant.spec.model_dump(mode="json") for indices, variant in entry.variants.items()}
-    first: dict[str, Any] = next(iter(dumps.values()))
-    document: dict[str, Any] = {**first, "name": entry.name}
+    document: dict[str, Any] = {**_common(list(dumps.values())), "name": entry.name}
     for position, sweep in enumerate(entry.sweeps):
         # What stands at one sweep's path does not depend on another sweep's value, so any variant with it will do.
         values = {indices[position]: get(dump, sweep.path) for indices, dump in dumps.items()}
         put(document, sweep.path, {"sweep": [values[index] for index in range(len(sweep.values))]})
     return document
+
+
+def _common(dumps: list[Any]) -> Any:
+    """What all variants say alike. Where `kind` is swept, fields and defaults that only some kinds have are left out."""
+    first = dumps[0]
+    if all(isinstance(dump, dict) for dump in dumps):
+        shared = {key: _common([dump[key] for dump in dumps]) for key in first if all(key in dump for dump in dumps)}
+        return {key: value for key, value in shared.items() if value is not _DIFFERENT}
+    if all(isinstance(dump, list) and len(dump) == len(first) for dump in dumps):
+        return [_common(list(items)) for items in zip(*dumps, strict=True)]
+    return first if all(dump == first for dump in dumps) else _DIFFERENT
+
+
+_DIFFERENT = object()
 
 
 def _peak_lrs(raw: dict[str, Any]) -> PeakLRs | None:
@@ -179,7 +196,9 @@ def _is_small(entry: Entry) -> bool:
 
 def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Problem]]:
     raw = with_values(entry.emptied, entry.sweeps, indices)
-    early = [kind_problem(name, f"{entry.where}.{place}", _dig(raw, place)) for name, place in _KIND_FIELDS[entry.family]]
+    early = [
+        kind_problem(name, f"{entry.where}.{place}", _dig(raw, place)) for name, place in _KIND_FIELDS[entry.family]
+    ]
     early.append(learning_rate_problem(raw.get("peak_lrs"), f"{entry.where}.peak_lrs"))
     not_built = [problem for problem in early if problem]
     try:
@@ -198,29 +217,24 @@ def _dig(raw: Any, dotted: str) -> Any:
     return raw
 
 
-def _swept(entry: Entry, spec: Any, indices: tuple[int, ...]) -> dict[str, Any]:
-    swept = {}
-    for sweep, index in zip(entry.sweeps, indices, strict=True):
-        said = sweep.values[index]
-        # As it was validated, so that 1 and 1.0 are one number; a whole part as it was said, without its defaults.
-        swept[entry.sweep_axis(sweep)] = said if isinstance(said, dict) else _validated(spec, sweep.path)
-    return swept
-
-
-def _validated(spec: Any, path: tuple[str | int, ...]) -> Any:
+def _said(spec: Any, path: tuple[str | int, ...]) -> Any:
+    """What stands at a path beyond defaults, as it was validated: the same for a document and its resolved form."""
     for part in path:
         spec = spec[part] if isinstance(part, int) else getattr(spec, part)
+    if isinstance(spec, BaseModel):
+        return without_defaults(spec)
     return list(spec) if isinstance(spec, tuple) else spec
 
 
-def _variant_name(name: str, sweeps: tuple[Sweep, ...], indices: tuple[int, ...]) -> str:
-    said = [f"{sweep.dotted}={_short(sweep.values[i])}" for sweep, i in zip(sweeps, indices, strict=True)]
-    return " ".join([name, *said])
+def _variant_name(name: str, swept: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{path.partition('.')[2]}={_short(value)}" for path, value in swept.items())])
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return "-".join(_short(item) for item in value.values())
+        return "-".join(
+            _short(item) for _, item in sorted(value.items(), key=lambda said: (said[0] != "kind", said[0]))
+        )
     if isinstance(value, list):
         return "x".join(_short(item) for item in value)
     if value is None or isinstance(value, bool):

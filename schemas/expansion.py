@@ -36,8 +36,8 @@ class Combination:
 def count_trials(fields: "StudyFields", axes: Axes) -> int:
     """How many trials the axes come to, from entries that need not be expanded yet.
 
-    Exact, but where more than 200,000 combinations of entries differ in their sweeps: there a lower bound that is already
-    out of proportion. Cost: the number of such combinations, never that of trials.
+    Exact, but where more than 200,000 combinations of entries differ in their sweeps: there the number of combinations,
+    which each trial is one of at least. Cost: the number of combinations that differ, never that of trials.
     """
     shapes = [
         Counter(zip(*([_shape(entry) for entry in axes[axis]] for axis in together), strict=True))
@@ -68,7 +68,8 @@ def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
                     index[name] = value
             variants = [_variant(entry, index) for entry in entries]
             swept = {path: value for variant in variants for path, value in variant.swept.items()}
-            yield Combination(*variants, rates[index["peak_lrs"]], index["seeds"], swept)
+            workload, optimizer, schedule = variants
+            yield Combination(workload, optimizer, schedule, rates[index["peak_lrs"]], index["seeds"], swept)
 
 
 def met_pairs(fields: "StudyFields", axes: Axes) -> set[tuple[int, int]] | None:

@@ -1,4 +1,4 @@
-"""The spec as JSON Schema (draft 2020-12), for editors and other programs; sweeps may stand at any value of the three axes."""
+"""The spec as JSON Schema (draft 2020-12), for editors and other programs; sweeps may stand at any value of an axis."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def _or_sweep(value: dict[str, Any]) -> dict[str, Any]:
         "required": ["sweep"],
         "additionalProperties": False,
     }
-    said = {name: inner.pop(name) for name in ("title", "default", "description") if name in inner}
+    said: dict[str, Any] = {name: inner.pop(name) for name in ("title", "default", "description") if name in inner}
     return {**said, "anyOf": [inner, sweep]}
 
 

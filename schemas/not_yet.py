@@ -61,7 +61,9 @@ def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
 def beside(not_built: list[Problem], others: list[Problem]) -> list[Problem]:
     """Problems with what is not built, then those of `others` that are no consequence of it."""
     parts = [problem.field.rpartition(".")[0] for problem in not_built]
-    return not_built + [one for one in others if not any(one.field == part or inside(one.field, part) for part in parts)]
+    return not_built + [
+        one for one in others if not any(one.field == part or inside(one.field, part) for part in parts)
+    ]
 
 
 def _kinds(union: Any, tag: str = "kind") -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Name, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from schemas.base import Name, NonNegativeInt, PositiveInt, Spec
 
 
 class ProbeBatch(Spec):

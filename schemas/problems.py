@@ -15,7 +15,10 @@ from schemas.errors import Problem
 _BOUNDS = {"greater_than": "above {gt}", "greater_than_equal": "at least {ge}"}
 _BOUNDS |= {"less_than": "below {lt}", "less_than_equal": "at most {le}", "multiple_of": "a multiple of {multiple_of}"}
 _BOUNDS |= {"too_short": "a list of at least {min_length}", "too_long": "a list of at most {max_length}"}
-_BOUNDS |= {"string_too_short": "at least {min_length} characters", "string_too_long": "at most {max_length} characters"}
+_BOUNDS |= {
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+}
 _TYPES = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -64,7 +67,9 @@ def _fields_at(model: Any, place: Sequence[str | int]) -> list[str]:
     """The field names of the models that stand at the parent of `place` (a pydantic location, union tags included)."""
     models = _models(model)
     for part in place[:-1]:
-        inner = [one for model in models if part in model.model_fields for one in _models(model.model_fields[str(part)])]
+        inner = [
+            one for model in models if part in model.model_fields for one in _models(model.model_fields[str(part)])
+        ]
         models = inner or [model for model in models if part in _tags(model)] or models
     return sorted({name for model in models for name in model.model_fields})
 

@@ -28,8 +28,9 @@ class Sweep:
 
 
 def find_sweeps(entry: Any) -> tuple[Sweep, ...]:
-    """Every sweep of one entry, in document order."""
-    return tuple(Sweep(path, tuple(node["sweep"])) for path, node in _walk(entry) if _is_sweep(node))
+    """Every sweep of one entry, by path: a document and its resolved form hold their keys in different orders."""
+    found = (Sweep(path, tuple(node["sweep"])) for path, node in _walk(entry) if _is_sweep(node))
+    return tuple(sorted(found, key=lambda sweep: tuple(map(str, sweep.path))))
 
 
 def check_sweeps(entry: Any, where: str) -> list[Problem]:

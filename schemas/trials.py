@@ -10,6 +10,7 @@ from typing import Literal
 from schemas.base import NonNegativeInt, PositiveInt, Spec, canonical_json, content_hash, without_defaults
 from schemas.catalog import DatasetFacts
 from schemas.optimizers import Optimizer
+from schemas.probes import Probe
 from schemas.schedules import Schedule
 from schemas.workloads import Analytic, Classification, Workload
 
@@ -38,12 +39,8 @@ class TrialState(StrEnum):
 
 _MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     # queued -> done: reuse of a finished trial; running -> queued: its actor died and the pack runs again
-    TrialState.QUEUED: frozenset(
-        {TrialState.RUNNING, TrialState.DONE, TrialState.CANCELLED, TrialState.ERRORED}
-    ),
-    TrialState.RUNNING: frozenset(
-        {TrialState.QUEUED, TrialState.DONE, TrialState.CANCELLED, TrialState.ERRORED}
-    ),
+    TrialState.QUEUED: frozenset({TrialState.RUNNING, TrialState.DONE, TrialState.CANCELLED, TrialState.ERRORED}),
+    TrialState.RUNNING: frozenset({TrialState.QUEUED, TrialState.DONE, TrialState.CANCELLED, TrialState.ERRORED}),
     TrialState.DONE: frozenset(),
     TrialState.CANCELLED: frozenset(),
     TrialState.ERRORED: frozenset(),
@@ -149,7 +146,7 @@ class PackTask:
     pack_id: str
     size: int
     members: tuple[Member, ...]
-    probes: tuple = ()
+    probes: tuple[Probe, ...] = ()
     """The study's probe specs (schemas.probes.Probe), in spec order."""
     chunk_steps: int = 100
     device: Literal["cpu", "cuda"] = "cpu"

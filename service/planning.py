@@ -8,12 +8,13 @@ from typing import Any
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.study import Study, parse_study
 from schemas.trials import total_steps
+from workers.cards import cards
 from workers.cores import num_cores
+from workers.data import scan
 from workers.ledger.ledger import Ledger
 from workers.places import Places
 from workers.planning import Estimate, estimate, expand_trials, measurement_plans, plan_packs
 from workers.planning.packs import PackPlan
-from workers.studies import publish_data
 
 
 @dataclass(frozen=True)
@@ -41,50 +42,48 @@ class PlannedStudy:
 
 
 def plan_study(document: Any, places: Places, workers: int | None = None) -> PlannedStudy:
-    """Plan a document without running it. Writes nothing but the catalog.
+    """Plan a document without running it. Writes nothing.
 
     Raises:
         SpecError: the document is refused. DataMissing: a data set is not here.
     """
     study = parse_study(document)
-    places.make_home()
-    with Ledger.open(places.home) as ledger:
-        publish_data(ledger, places.data)
-        datasets = {row.kind: DatasetFacts.model_validate(row.facts) for row in ledger.datasets()}
-        trials = expand_trials(study, datasets)
-        device_class = device_class_here(study.fields.execution.device)
-        packs = plan_packs(trials, datasets, device_class=device_class)
-        plans = measurement_plans(trials, study.fields, datasets)
-        count = workers or num_cores()
-        cost = estimate(
-            trials,
-            packs,
-            plans,
-            study.fields,
-            datasets,
-            workers=count,
-            pack_seconds_per_step=_past(ledger, device_class, packs),
-        )
+    datasets = {facts.kind: facts for facts in scan(places.data)}
+    trials = expand_trials(study, datasets)
+    device_class = device_class_here(study.fields.execution.device)
+    packs = plan_packs(trials, datasets, device_class=device_class)
+    plans = measurement_plans(trials, study.fields, datasets)
+    count = workers or (num_cores() if device_class == "cpu" else len(cards()))
+    cost = estimate(
+        trials,
+        packs,
+        plans,
+        study.fields,
+        datasets,
+        workers=count,
+        pack_seconds_per_step=_past(places, device_class, packs),
+    )
     return PlannedStudy(study, cost, device_class, count, _warmup_steps(study, datasets))
 
 
 def device_class_here(asked: str) -> str:
     """The device class that a study would get on this machine, told without torch."""
-    if asked == "cpu":
-        return "cpu"
-    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model:"):
-                return line.removeprefix("Model:").strip()
-    return "cpu"
+    found = cards()
+    return found[0] if found and asked != "cpu" else "cpu"
 
 
-def _past(ledger: Ledger, device_class: str, packs: list[PackPlan]) -> dict[str, list[float]]:
+def _past(places: Places, device_class: str, packs: list[PackPlan]) -> dict[str, list[float]]:
+    """Group key -> seconds per step of each pack of this size that ran here before."""
     sizes = {pack.group_key: pack.size for pack in packs}
-    return {
-        key: [row.seconds / row.steps for row in ledger.timings(device_class, key) if row.size == size and row.steps]
-        for key, size in sizes.items()
-    }
+    if not Path(places.ledger).exists():
+        return {key: [] for key in sizes}
+    with Ledger.open(places.home) as ledger:
+        return {
+            key: [
+                row.seconds / row.steps for row in ledger.timings(device_class, key) if row.size == size and row.steps
+            ]
+            for key, size in sizes.items()
+        }
 
 
 def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 from workers.ledger.rows import EventKind, EventRow
 
+SPEED_WINDOW_S = 1.0
+"""No speed is told from less."""
+
 
 @dataclass
 class Progress:
-    """Counts of one study. `pack_steps` says how long each pack is, once the plan is known."""
+    """Counts of one study. `pack_steps` and `pack_trials` are filled in by the reader, once the plan is known."""
 
     total: int
     done: int = 0
@@ -16,18 +19,38 @@ class Progress:
     stalled: int = 0
     errored: int = 0
     cancelled: int = 0
+    reused: int = 0
     state: str = "queued"
     reason: str = ""
     publishing: str = ""
     last_seq: int = 0
+    num_plans: int = 0
+    """Raised whenever the study's packs have changed."""
     pack_steps: Mapping[str, int] = field(default_factory=dict)
     pack_trials: Mapping[str, int] = field(default_factory=dict)
-    running: dict[str, int] = field(default_factory=dict)
-    """Pack -> steps made, of those that train now."""
+    running: set[str] = field(default_factory=set)
+    """Packs that train now."""
     notices: list[str] = field(default_factory=list)
     """What a person should hear of, in order; the reader clears it."""
-    _steps_done: int = 0
+    _steps: dict[str, int] = field(default_factory=dict)
+    """Pack -> steps whose records are durable."""
+    _ended: set[str] = field(default_factory=set)
     _first: tuple[float, int] | None = None
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the plan is known: before it, workers are still starting."""
+        return self.num_plans > 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the study has come to an end."""
+        return self.state in ("done", "cancelled", "errored")
+
+    @property
+    def num_final(self) -> int:
+        """Trials that have come to an end."""
+        return self.done + self.errored + self.cancelled
 
     @property
     def trials_running(self) -> int:
@@ -35,22 +58,29 @@ class Progress:
         return sum(self.pack_trials.get(pack_id, 0) for pack_id in self.running)
 
     @property
+    def steps_made(self) -> int:
+        """Durable pack steps; a pack that has ended counts whole, since it may end before its budget."""
+        return sum(
+            self.pack_steps.get(pack_id, 0) if pack_id in self._ended else steps
+            for pack_id, steps in self._steps.items()
+        )
+
+    @property
     def fraction(self) -> float:
         """Share of all pack steps that are made; 0 before the plan is known."""
         total = sum(self.pack_steps.values())
-        return min(1.0, (self._steps_done + sum(self.running.values())) / total) if total else 0.0
+        return min(1.0, self.steps_made / total) if total else 0.0
 
     def eta_s(self, now_s: float) -> float | None:
         """Seconds to the last step at the mean speed so far; None while nothing can be said."""
-        made = self._steps_done + sum(self.running.values())
-        if self._first is None:
-            if made:
-                self._first = (now_s, made)
+        made = self.steps_made
+        if self._first is None or made < self._first[1]:
+            self._first = (now_s, made) if self.running else None
             return None
         at, before = self._first
-        if made <= before or now_s - at < 1.0:
+        if made <= before or now_s - at < SPEED_WINDOW_S:
             return None
-        return (sum(self.pack_steps.values()) - made) * (now_s - at) / (made - before)
+        return max(0, sum(self.pack_steps.values()) - made) * (now_s - at) / (made - before)
 
     def take(self, events: Iterable[EventRow]) -> None:
         """Fold events in, in order; one that was taken already is ignored."""
@@ -63,32 +93,40 @@ class Progress:
         kind, payload = event.kind, event.payload
         if kind in _STATES:
             self.state, self.reason = _STATES[kind], payload.get("reason", "")
-        if kind is EventKind.PACK_STARTED or kind is EventKind.PACK_PROGRESS:
-            self.running[payload["pack_id"]] = payload["step"]
-        elif kind is EventKind.PACK_DONE:
-            self._end_pack(payload["pack_id"])
-        elif kind is EventKind.PACK_ERRORED:
-            self._end_pack(payload["pack_id"])
-            self.notices.append(f"pack {payload['pack_id']} errored: {payload.get('reason', '')}")
-        elif kind is EventKind.PACK_REQUEUED:
-            self.running.pop(payload["pack_id"], None)
-            self.notices.append(f"pack {payload['pack_id']} will run again: {payload.get('reason', '')}")
+        if kind in _PLANS:
+            self.num_plans += 1
+        if kind in _OF_PACKS:
+            self._take_pack(kind, payload)
         elif kind is EventKind.TRIAL_DONE:
             self.done += 1
             self.diverged += payload.get("outcome") == "diverged"
             self.stalled += payload.get("outcome") == "stalled"
+            self.reused += "reused_from" in payload
         elif kind is EventKind.TRIAL_ERRORED:
             self.errored += 1
         elif kind is EventKind.TRIALS_CANCELLED:
             self.cancelled += payload["num_trials"]
+            self.running.clear()
         elif kind is EventKind.STUDY_CONTINUED:
             self.errored = self.cancelled = 0
         elif kind is EventKind.PUBLISHING:
             self.publishing = payload["publishing"]
 
-    def _end_pack(self, pack_id: str) -> None:
-        self.running.pop(pack_id, None)
-        self._steps_done += self.pack_steps.get(pack_id, 0)
+    def _take_pack(self, kind: EventKind, payload: Mapping[str, object]) -> None:
+        pack_id = str(payload["pack_id"])
+        if kind is EventKind.PACK_STARTED or kind is EventKind.PACK_PROGRESS:
+            self.running.add(pack_id)
+            self._ended.discard(pack_id)
+            self._steps[pack_id] = int(str(payload["step"]))
+            return
+        self.running.discard(pack_id)
+        if kind is EventKind.PACK_DONE or kind is EventKind.PACK_ERRORED:
+            self._ended.add(pack_id)
+            self._steps.setdefault(pack_id, 0)
+        if kind is EventKind.PACK_ERRORED:
+            self.notices.append(f"pack {pack_id} errored: {payload.get('reason', '')}")
+        elif kind is EventKind.PACK_REQUEUED:
+            self.notices.append(f"pack {pack_id} will go on: {payload.get('reason', '')}")
 
 
 _STATES = {
@@ -99,3 +137,11 @@ _STATES = {
     EventKind.STUDY_ERRORED: "errored",
     EventKind.STUDY_CONTINUED: "queued",
 }
+_OF_PACKS = {
+    EventKind.PACK_STARTED,
+    EventKind.PACK_PROGRESS,
+    EventKind.PACK_DONE,
+    EventKind.PACK_ERRORED,
+    EventKind.PACK_REQUEUED,
+}
+_PLANS = {EventKind.PLAN_WRITTEN, EventKind.PACK_REPLANNED}

@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from schemas.errors import Problem, SpecError
 from schemas.limits import Limits
 from schemas.presets import preset_names, preset_text
-from schemas.problems import did_you_mean, join_field, show, shortened
+from schemas.problems import did_you_mean, join_field, shortened, show
 from service.core_schema import CoreConstructor, CoreResolver
 
 MAX_NODES = 200_000
@@ -128,7 +128,9 @@ def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
 
 
 def _kind_of(key: Any) -> str:
-    return {bool: "true or false", int: "a number", float: "a number", type(None): "null"}.get(type(key), "no plain text")
+    return {bool: "true or false", int: "a number", float: "a number", type(None): "null"}.get(
+        type(key), "no plain text"
+    )
 
 
 def _too_deep() -> Problem:

@@ -90,8 +90,8 @@ def child_environment(study_id: str | None = None) -> dict[str, str]:
 def ray_environment() -> dict[str, str]:
     """What Ray reads when it is first imported, so what must stand in the environment before the driver starts."""
     return {
-        # 2.60 turns token authentication on for a local cluster by itself and keeps the token in the user's home. One of
-        # our own works on a read-only home too, and no other user of this machine can reach the cluster.
+        # 2.60 turns token authentication on for a local cluster by itself and keeps the token in the user's home. One
+        # of our own works on a read-only home too, and no other user of this machine can reach the cluster.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -114,7 +114,7 @@ def _start(
             stderr=subprocess.STDOUT,
             env=child_environment(study_id) | (environment or {}),
             cwd=tempfile.gettempdir(),
-            # A process group of its own: Ctrl-C at the terminal reaches only the command, which asks the driver to stop.
+            # A group of its own: Ctrl-C at the terminal reaches the command alone, which asks the driver to stop.
             start_new_session=True,
         )
     return Driver(process, log)

@@ -37,7 +37,9 @@ class Places:
         Raises:
             PlaceError: a tracking URI that MLflow cannot keep runs at.
         """
-        root = Path(home or environment.get("WARMUP_BENCH_HOME") or Path.home() / ".warmup-bench").expanduser().absolute()
+        root = (
+            Path(home or environment.get("WARMUP_BENCH_HOME") or Path.home() / ".warmup-bench").expanduser().absolute()
+        )
         record_place = records or environment.get("WARMUP_BENCH_RECORDS") or str(root / "records")
         data_place = data or environment.get("WARMUP_BENCH_DATA") or root / "data"
         return cls(

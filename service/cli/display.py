@@ -14,13 +14,18 @@ PLAIN_EVERY_S = 5.0
 
 
 class Display:
-    """Shows trials done, running, diverged, and the ETA. Writes to stderr."""
+    """Shows trials done, running, diverged, and the ETA. Writes to stderr.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        to: where metrics are published; None: nowhere.
+    """
+
+    def __init__(self, total: int, to: str | None = None) -> None:
         self._total = total
+        self._to = to
         self._live: Progress | None = None
         self._last_plain = 0.0
-        self._last_line = ""
+        self._last_line = self._last_phase = ""
 
     def __enter__(self) -> "Display":
         if sys.stderr.isatty():
@@ -45,15 +50,17 @@ class Display:
         for notice in progress.notices:
             self._say(notice)
         progress.notices.clear()
-        line = describe(progress, progress.eta_s(time.monotonic()))
+        phase = phase_of(progress)
+        line = describe(progress, phase, progress.eta_s(time.monotonic()), self._to)
         if self._live is not None:
             self._live.update(self._task, description=line, completed=progress.fraction)
             return
         now = time.monotonic()
-        is_last = progress.done + progress.errored + progress.cancelled >= progress.total
-        if line != self._last_line and (now - self._last_plain >= PLAIN_EVERY_S or is_last or not self._last_line):
+        # A new phase is said at once; within one, a line every few seconds.
+        is_due = phase != self._last_phase or now - self._last_plain >= PLAIN_EVERY_S
+        if is_due and line != self._last_line:
             self._say(line)
-            self._last_plain, self._last_line = now, line
+            self._last_plain, self._last_line, self._last_phase = now, line, phase
 
     def _say(self, text: str) -> None:
         if self._live is not None:
@@ -62,16 +69,30 @@ class Display:
             say(text)
 
 
-def describe(progress: StudyProgress, eta_s: float | None) -> str:
+def phase_of(progress: StudyProgress) -> str:
+    """`starting`, `training`, `reporting`, `publishing`, or how the study ended."""
+    if progress.state == "done":
+        return "publishing"
+    if progress.is_final:
+        return progress.state
+    if not progress.is_planned or (not progress.running and not progress.num_final):
+        return "starting"
+    return "reporting" if progress.num_final >= progress.total else "training"
+
+
+def describe(progress: StudyProgress, phase: str, eta_s: float | None, to: str | None) -> str:
     """One line: what is done, what runs, what diverged, how long still."""
-    if not progress.pack_steps:
-        return "starting: workers, torch" if progress.state in ("queued", "running") else progress.state
-    said = [f"{progress.done}/{progress.total} trials done", f"{progress.trials_running} running"]
-    said += [f"{progress.diverged} diverged"] if progress.diverged else []
-    said += [f"{progress.stalled} stalled"] if progress.stalled else []
-    said += [f"{progress.errored} errored"] if progress.errored else []
-    if progress.done + progress.errored + progress.cancelled >= progress.total:
-        said.append("writing the report" if progress.state == "running" else "publishing to MLflow")
-    elif eta_s is not None:
-        said.append(f"{human_seconds(eta_s)} left")
+    if phase == "starting":
+        return "starting Ray and its workers, which load torch (some seconds)"
+    said = [f"{progress.done}/{progress.total} trials done"]
+    said += [f"{progress.trials_running} running"] if phase == "training" else []
+    counts = ("reused", "diverged", "stalled", "errored", "cancelled")
+    said += [f"{getattr(progress, name)} {name}" for name in counts if getattr(progress, name)]
+    if phase == "training":
+        said += [f"{human_seconds(eta_s)} left"] if eta_s is not None else []
+    elif phase == "reporting":
+        said.append("writing tables and report")
+    elif phase == "publishing" and to is not None:
+        behind = f", which does not answer; at most a minute (study {progress.state})"
+        said.append(f"publishing to MLflow{behind if progress.publishing == 'behind' else ''}")
     return ", ".join(said)

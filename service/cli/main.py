@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from schemas.errors import SpecError, WarmupBenchError
+from schemas.errors import DataMissing, SpecError, WarmupBenchError
 from service.cli import data, listing, plan, presets, report, run, show, sync
 
 EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -39,6 +39,9 @@ def main() -> None:
     except SpecError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
+    except DataMissing as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_REFUSED)
     except WarmupBenchError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,10 +18,10 @@ def report(
     """Write tables and report of a study, finished or not."""
     where = places(home, records)
     from workers.ledger.ledger import Ledger
-    from workers.results import default_folder_name, write_results
+    from workers.results.folder import default_folder_name
+    from workers.results.write import write_results
 
-    where.make_home()
-    with Ledger.open(where.home) as ledger:
+    with Ledger.open(where.home, create=False) as ledger:
         row = ledger.study(study)
         folder = out or Path.cwd() / default_folder_name(row.name, row.id)
         say(f"writing {folder}")

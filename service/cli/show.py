@@ -9,8 +9,7 @@ def show(study: StudyId, home: Home = None, tracking_uri: TrackingUri = None, as
     from service.cli.answer import read_answer
     from workers.ledger.ledger import Ledger
 
-    where.make_home()
-    with Ledger.open(where.home) as ledger:
+    with Ledger.open(where.home, create=False) as ledger:
         row = ledger.study(study)
         answer = read_answer(ledger, row, where.study_folder(row.id), where)
     if as_json:

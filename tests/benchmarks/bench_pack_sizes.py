@@ -45,7 +45,7 @@ def main(num_steps: int = NUM_STEPS, repeats: int = REPEATS) -> dict[str, float]
                 rates.setdefault(f"{optimizer}_{size}", []).append(rate)
     figures = {f"trial_steps_per_s_{name}": max(found) for name, found in rates.items()}
     for name, found in rates.items():
-        sys.stdout.write(f"{name:10} best {max(found):10,.0f}  median {statistics.median(found):10,.0f} trial-steps/s\n")
+        sys.stdout.write(f"{name:10} best {max(found):10,.0f}  median {statistics.median(found):10,.0f} steps/s\n")
     return figures
 
 
@@ -57,6 +57,4 @@ def _trainer(trials: list[TrialSpec], data: DataArrays) -> PackTrainer:
 def _arrays(trial: TrialSpec) -> DataArrays:
     arrays = load(trial.workload.dataset, None)
     names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
-    return DataArrays(
-        *(getattr(arrays, name) for name in names), num_classes=arrays.num_classes, sha256=arrays.sha256
-    )
+    return DataArrays(*(getattr(arrays, name) for name in names), num_classes=arrays.num_classes, sha256=arrays.sha256)

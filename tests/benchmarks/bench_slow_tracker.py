@@ -35,7 +35,7 @@ def main(num_steps: int = NUM_STEPS, num_seeds: int = NUM_SEEDS, pairs: int = PA
                 seconds[kind].append(training_s)
                 sys.stdout.write(f"{kind:5} {training_s:8.2f} s to the last step, {run.seconds:8.2f} s in all\n")
                 sys.stdout.flush()
-        with urlopen(f"{address}/calls") as answer:  # noqa: S310 - our own server on loopback
+        with urlopen(f"{address}/calls") as answer:
             calls = json.load(answer)["calls"]
     if not calls:
         raise RuntimeError("the slow tracker was never called, so this measured nothing")

@@ -21,6 +21,8 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "bench-results"
 NAMES = ("quickstart", "orchestration", "packing", "pack_sizes", "publishing", "slow_tracker", "sharpness")
+IN_PROCESS = ("packing", "pack_sizes", "sharpness")
+"""Train in the benchmark's own process: on one thread, as a trainer does."""
 
 
 def main() -> int:
@@ -45,14 +47,15 @@ def _all(names: list[str]) -> int:
             print(f"\n[{number}/{len(names)}] {name}", flush=True)
             began, answer = time.perf_counter(), Path(folder) / f"{name}.json"
             command = [sys.executable, "-P", str(HERE / "run.py"), name, "--child", str(answer)]
-            status = subprocess.run(command).returncode
+            threads = {"OMP_NUM_THREADS": "1"} if name in IN_PROCESS else {}
+            status = subprocess.run(command, env=os.environ | threads).returncode
             print(f"    {name}: {time.perf_counter() - began:.0f} s", flush=True)
             if status == 0:
                 measured[name] = json.loads(answer.read_text(encoding="utf-8"))
             else:
                 failed[name] = f"ended with status {status}"
     file = _keep({"machine": machine, "measured": measured, "failed": failed})
-    print(f"\n{table(measured | dict.fromkeys(failed, {}))}\n")
+    print(f"\n{table(measured | {name: {} for name in failed})}\n")
     print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_at_start'][0]:.1f} at the start, torch"
           f" {machine['torch']}")  # fmt: skip
     if machine["load_at_start"][0] > machine["cores"] / 4:

@@ -20,7 +20,10 @@ def said(document, limits=None):
 
 
 REFUSED = {
-    "unknown field": ({"optimzers": [1]}, "optimzers: got [1], allowed no field of this name (did you mean optimizers?)"),
+    "unknown field": (
+        {"optimzers": [1]},
+        "optimzers: got [1], allowed no field of this name (did you mean optimizers?)",
+    ),
     "unknown field inside": (
         {"workloads__0__batchsize": 4},
         "workloads[0].batchsize: got 4, allowed no field of this name (did you mean batch_size?)",

@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             if heartbeat is None:
                 log.warning("study %s: another driver has the run lease", options.study)
                 return EXIT_NOT_MINE
+            _end_launch(ledger, options.study)
             with heartbeat:
                 return _drive(ledger, options, places, heartbeat, stop)
     except WarmupBenchError as error:
@@ -76,6 +77,13 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
     finally:
         if publisher is not None and publisher.poll() is None:
             publisher.stop(grace_s=5.0)
+
+
+def _end_launch(ledger: Ledger, study_id: str) -> None:
+    # From here on the run lease says that the study has a driver.
+    launch = ledger.lease(study_id, "launch")
+    if launch is not None:
+        ledger.release_lease(study_id, "launch", launch.owner, launch.fence)
 
 
 def _write_results(ledger: Ledger, study_id: str, places: Places) -> int:

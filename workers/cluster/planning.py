@@ -50,7 +50,7 @@ def datasets_of(ledger: Ledger) -> dict[str, DatasetFacts]:
 def write_plan(
     ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int, *, pack_size: int | None = None
 ) -> None:
-    """Write round 0's plan: finished trials of other studies with the same three ids are taken over, the rest packed."""
+    """Write round 0's plan: finished trials of other studies with the same three ids are taken over, others packed."""
     plan = partial(
         plan_packs,
         datasets=trials.datasets,

@@ -1,6 +1,6 @@
 """||Hessian|| <= K0 + Krho gap^rho, and the rates that three analyses derive from it."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.schedules import SmoothnessLawWarmup
 
@@ -17,15 +17,17 @@ def rule_rate(warmup: SmoothnessLawWarmup, gap: Value) -> Value:
 
     Infinite where the law allows any rate (K0 = 0 and gap = 0, on arrays and tensors).
     """
+    number: Any = gap  # operators keep the kind of their operand, which a type checker cannot know
     if warmup.rule == "alimisis":
-        return 1.0 / (10.0 * warmup.k0 + 20.0 * warmup.k_rho * gap)  # type: ignore[operator,return-value]
-    curvature = warmup.k_rho * gap**warmup.rho  # type: ignore[operator]
+        return 1.0 / (10.0 * warmup.k0 + 20.0 * warmup.k_rho * number)  # type: ignore[no-any-return]
+    curvature = warmup.k_rho * number**warmup.rho
     if warmup.rule == "descent":
         return 1.0 / (warmup.k0 + curvature)  # type: ignore[no-any-return]
     return warmup.c / _maximum(warmup.k0, 3.0**warmup.rho * curvature)  # type: ignore[no-any-return]
 
 
-def _maximum(floor: float, value: Value) -> Value:
+def _maximum(floor: float, value: Any) -> Any:
     # max(a, b) = (a + b + |a - b|) / 2 loses digits; comparison by multiplication is exact and works for tensors too.
-    above = value > floor  # type: ignore[operator]
-    return above * value + (above ^ True) * floor  # type: ignore[operator,no-any-return]
+    above = value > floor
+    return above * value + (above ^ True) * floor
+

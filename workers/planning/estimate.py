@@ -12,6 +12,7 @@ from workers.planning.measurement import Key, MeasurementPlan, measurement_key
 from workers.planning.packs import PackPlan
 from workers.planning.rows import BYTES_PER_ROW, record_rows
 
+
 @dataclass(frozen=True)
 class Estimate:
     """Totals over a plan."""

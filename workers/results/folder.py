@@ -33,7 +33,7 @@ def owner_of(folder: Path) -> str | None:
 
 
 def check_folder(folder: Path, study_id: str | None) -> None:
-    """Check that `folder` may hold this study's results (None: those of a study that is still to be made); make nothing.
+    """Check that `folder` may hold this study's results (None: of a study that is still to be made). Make nothing.
 
     Raises:
         PlaceError: it holds another study's results, other files, or cannot be written.

@@ -21,7 +21,6 @@ from workers.records import RecordStore, SegmentRef, read_result_table, write_re
 from workers.results.folder import SPEC_FILE, claim_folder, mark
 from workers.results.trial_table import trial_table
 
-
 MAX_READS = 3
 """How often manifests are read anew when a segment is gone: a pack that ends meanwhile replaces its segments."""
 
@@ -46,9 +45,7 @@ def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -
     return report
 
 
-def _write_pack_tables(
-    ledger: Ledger, study_id: str, store: RecordStore, trials: list[TrialRow], folder: Path
-) -> None:
+def _write_pack_tables(ledger: Ledger, study_id: str, store: RecordStore, trials: list[TrialRow], folder: Path) -> None:
     # A pack taken over from another study holds trials that are not of this one.
     wanted = {trial.trial_id for trial in trials} if any(trial.reused_from for trial in trials) else None
     for reads_left in reversed(range(MAX_READS)):
@@ -78,7 +75,9 @@ def _write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise PlaceError(f"{path.parent}: {error.strerror or error}; free some space, or name another folder") from error
+        raise PlaceError(
+            f"{path.parent}: {error.strerror or error}; free some space, or name another folder"
+        ) from error
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:

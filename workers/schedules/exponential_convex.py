@@ -8,4 +8,5 @@ from schemas.schedules import ExponentialConvexWarmup
 
 def warmup(spec: ExponentialConvexWarmup, position: NDArray[np.float64]) -> NDArray[np.float64]:
     """Convex from 0 to 1; the area under it is 1/alpha - 1/(exp(alpha) - 1)."""
-    return np.expm1(spec.alpha * position) / np.expm1(spec.alpha)
+    curve: NDArray[np.float64] = np.expm1(spec.alpha * position) / np.expm1(spec.alpha)
+    return curve

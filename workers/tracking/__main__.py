@@ -1,4 +1,4 @@
-"""`python -m workers.tracking --study ID [--study ID ...]`: publishes what the tracker does not have yet. Needs no Ray."""
+"""`python -m workers.tracking --study ID`, or several: publishes what the tracker does not have yet. Needs no Ray."""
 
 import argparse
 import fcntl

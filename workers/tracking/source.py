@@ -162,7 +162,7 @@ class LedgerSource:
         )
 
     def _points(self, rows: Sequence[UnpublishedRow]) -> dict[str, list[MetricPoint]]:
-        """Trial id -> its thinned points, in the order of their steps, so that a longer stream begins with a shorter."""
+        """Trial id -> its thinned points, in the order of their steps: a longer stream begins with a shorter one."""
         for reads_left in reversed(range(MAX_READS)):
             packs = self._ledger.packs_by_id({row.pack_id for row in rows})
             try:
@@ -174,9 +174,7 @@ class LedgerSource:
                     raise
         raise AssertionError("the last read returns or raises")
 
-    def _read_points(
-        self, rows: Sequence[UnpublishedRow], packs: Sequence[PackRow]
-    ) -> dict[str, list[MetricPoint]]:
+    def _read_points(self, rows: Sequence[UnpublishedRow], packs: Sequence[PackRow]) -> dict[str, list[MetricPoint]]:
         in_order = sorted(packs, key=lambda pack: pack.pack_id)
         manifests = [tuple(SegmentRef(**segment) for segment in pack.manifest) for pack in in_order]
         durable = {row.trial_id: row.durable_steps for row in rows}

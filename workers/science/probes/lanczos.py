@@ -24,8 +24,9 @@ STEPS_PER_LOST_HALF = 1.5
 MAX_MIN_HVPS = 12
 """Each halving of the overlap between Ritz vector and start asks for this many steps more, up to MAX_MIN_HVPS: a vector
 that was followed is confirmed quickly, one that was only now found may have a larger one behind it. On the digits MLP
-this takes the converged points that are wrong by more than 5 % from 3 to 0 of 2,706 (every 10 steps) and from 4 to 2 of
-858 (every 100), for a fifth more HVPs."""
+(six seeds, trials that train) this takes the converged points that are wrong by more than 5 % from 3 to 1 of 2,706
+(every 10 steps) and from 4 to 2 of 858 (every 100), for a fifth more HVPs; the rest is what a start with next to
+nothing of the top eigenvector in it costs, whatever the mixture."""
 
 NUM_SIZES = 4
 """Pack sizes that compaction may use: each new shape costs the caller a trace, so there are few of them."""
