@@ -6,15 +6,14 @@ from pydantic import Field
 
 from schemas.base import Name, NonNegativeFloat, Spec
 
-Metric = Literal[
-    "validation_loss", "validation_accuracy", "train_eval_loss", "train_loss", "test_loss", "test_accuracy"
-]
+Metric = Literal["validation_loss", "validation_accuracy", "train_eval_loss", "train_loss"]
+"""What may choose: the test set never does."""
 
-HIGHER_IS_BETTER: frozenset[str] = frozenset({"validation_accuracy", "test_accuracy"})
+HIGHER_IS_BETTER: frozenset[str] = frozenset({"validation_accuracy"})
 
 
 class Analysis(Spec):
-    """`tuned` names what each schedule may choose for itself on `metric`; `equivalence_margin` is in the metric's unit."""
+    """`tuned` is what each schedule may choose for itself on `metric`; `equivalence_margin` is in the metric's unit."""
 
     compare: Literal["schedule"] = "schedule"
     baseline: Name | None = None

@@ -75,7 +75,7 @@ class Entry:
 
 
 def outline(axis: str, raw: Any, problems: list[Problem]) -> tuple[Entry, ...]:
-    """The items of an axis that can be read at all, not yet expanded; what is wrong with the rest goes to `problems`."""
+    """The items of an axis that can be read at all, not yet expanded; `problems` gets what is wrong with the rest."""
     if not isinstance(raw, list) or not raw:
         got = "nothing" if raw is None else show(raw)
         problems.append(Problem(axis, got, "a list of at least one item"))
@@ -146,7 +146,7 @@ def resolved_entry(entry: Entry) -> dict[str, Any]:
 
 
 def _common(dumps: list[Any]) -> Any:
-    """What all variants say alike. Where `kind` is swept, fields and defaults that only some kinds have are left out."""
+    """What all variants say alike. Where `kind` is swept, what only some kinds have is left out."""
     first = dumps[0]
     if all(isinstance(dump, dict) for dump in dumps):
         shared = {key: _common([dump[key] for dump in dumps]) for key in first if all(key in dump for dump in dumps)}

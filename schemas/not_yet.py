@@ -53,7 +53,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
 
 def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
     """The problem with a kind that is named but not built; None for any other."""
-    if isinstance(kind, str) and kind in KINDS[family]:
+    if isinstance(kind, str) and kind in KINDS[family] and kind not in _BUILT[family]:
         return Problem(field, show(kind), f"{', '.join(_BUILT[family])} ({kind}: not yet)")
     return None
 

@@ -15,7 +15,7 @@ class ProbeBatch(Spec):
 
 
 class SecantSmoothness(Spec):
-    """||g(w_{k+1}) - g(w_k)|| / ||w_{k+1} - w_k|| on one fixed probe batch, along the real update. Cost: 2 gradients."""
+    """||g(w_{k+1}) - g(w_k)|| / ||w_{k+1} - w_k|| on one fixed probe batch, along the update. Cost: 2 gradients."""
 
     name: Name | None = None
     kind: Literal["secant_smoothness"]
@@ -25,7 +25,7 @@ class SecantSmoothness(Spec):
 
 
 class Sharpness(Spec):
-    """The largest algebraic eigenvalue of the Hessian on the probe batch, by batched Lanczos. Cost: HVPs (2 gradients each)."""
+    """The largest algebraic eigenvalue of the Hessian by batched Lanczos. Cost: a gradient, and 2 for each HVP."""
 
     name: Name | None = None
     kind: Literal["sharpness"]

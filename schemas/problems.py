@@ -115,9 +115,8 @@ def _place(details: ErrorDetails, raw: Any, where: str) -> tuple[str, str]:
     # pydantic's location names union branches too; only what stands in the document is a place there.
     field, node, last = where, raw, details["loc"][-1] if details["loc"] else ""
     for part in details["loc"]:
-        if isinstance(node, dict) and part in node:
-            field, node = join_field(field, part), node[part]
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+        in_list = isinstance(node, list) and isinstance(part, int) and part < len(node)
+        if in_list or (isinstance(node, dict) and part in node):
             field, node = join_field(field, part), node[part]
         elif part == last and details["type"] == "missing":
             return join_field(field, part), "nothing"

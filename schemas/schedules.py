@@ -1,6 +1,6 @@
 """Warmup and decay: how the applied rate follows from peak_lr, step by step."""
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -98,9 +98,7 @@ class SmoothnessLawWarmup(Spec):
         return self
 
 
-Warmup = Annotated[
-    Union[NoWarmup, LinearWarmup, ExponentialConvexWarmup, SmoothnessLawWarmup], Field(discriminator="kind")
-]
+Warmup = Annotated[NoWarmup | LinearWarmup | ExponentialConvexWarmup | SmoothnessLawWarmup, Field(discriminator="kind")]
 
 
 class ConstantDecay(Spec):

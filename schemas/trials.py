@@ -98,15 +98,25 @@ class TrialSpec:
         # RFC 8785 by hand: keys in order, each component canonical already. Assembled from cached parts because a
         # study has a million of these and only a few hundred different components.
         parts = [
-            b'"dataset_sha256":' + canonical_json(self.dataset_sha256),
+            b'"dataset_sha256":' + _canonical_scalar(self.dataset_sha256),
             b'"optimizer":' + _canonical_component(self.optimizer),
-            b'"peak_lr":' + canonical_json(self.peak_lr),
+            b'"peak_lr":' + _canonical_scalar(self.peak_lr),
             b'"schedule":' + _canonical_component(self.schedule),
-            b'"science_revision":' + canonical_json(SCIENCE_REVISION),
-            b'"seed":' + canonical_json(self.seed.model_dump()) if with_seed else b"",
+            b'"science_revision":' + _canonical_scalar(SCIENCE_REVISION),
+            b'"seed":' + _canonical_seed(self.seed) if with_seed else b"",
             b'"workload":' + _canonical_component(self.workload),
         ]
         return b"{" + b",".join(part for part in parts if part) + b"}"
+
+
+@lru_cache(maxsize=65536)
+def _canonical_scalar(value: str | float | None) -> bytes:
+    return canonical_json(value)
+
+
+@lru_cache(maxsize=65536)
+def _canonical_seed(seed: Seed) -> bytes:
+    return canonical_json(seed.model_dump())
 
 
 @lru_cache(maxsize=65536)

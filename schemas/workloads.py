@@ -38,7 +38,7 @@ class LabelNoise(Spec):
 
 
 class Digits(Spec):
-    """8x8 digits (1,797 images, scikit-learn): 1,149 train, 288 validation, 360 test, split once by a fixed permutation."""
+    """8x8 digits (1,797 images, scikit-learn): 1,149 train, 288 validation, 360 test, split once and for all."""
 
     kind: Literal["digits"]
     augmentation: Literal["none", "flip", "crop", "flip_crop"] = "none"
@@ -75,7 +75,7 @@ class Budget(Spec):
 
 
 class Evaluation(Spec):
-    """Loss (and accuracy) on the fixed train-evaluation and validation sets every `every_steps` steps and at the end."""
+    """Loss and accuracy on the fixed train-evaluation and validation sets every `every_steps` steps and at the end."""
 
     every_steps: PositiveInt = 50
 

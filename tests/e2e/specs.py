@@ -3,7 +3,9 @@
 from typing import Any
 
 
-def digits(num_steps: int, *, num_seeds: int = 2, widths: tuple[int, ...] = (16,), name: str = "small") -> dict[str, Any]:
+def digits(
+    num_steps: int, *, num_seeds: int = 2, widths: tuple[int, ...] = (16,), name: str = "small"
+) -> dict[str, Any]:
     """Two optimizers (so two packs), 2 rates x 2 schedules x `num_seeds` each, with both probes."""
     return {
         "schema_version": 1,

@@ -61,7 +61,7 @@ def test_linear_warmup_and_linear_decay_meet_at_the_peak(lengths, expected):
 
 @pytest.mark.parametrize("total_steps", [1, 2, 10])
 def test_a_warmup_longer_than_the_run_is_refused_never_clamped(total_steps):
-    with pytest.raises(ValueError, match=f"warmup.steps: got {total_steps + 1}, allowed at most"):
+    with pytest.raises(ValueError, match=rf"warmup\.steps: got {total_steps + 1}, allowed at most"):
         factors(schedule(linear(total_steps + 1)), total_steps)
 
 
@@ -69,11 +69,13 @@ def test_a_closed_loop_has_no_factors_before_the_run():
     law = SmoothnessLawWarmup(
         kind="smoothness_law", rule="descent", k0=1.0, k_rho=1.0, optimum=ZeroOptimum(kind="zero")
     )
-    with pytest.raises(ValueError, match="warmup.kind: got smoothness_law"):
+    with pytest.raises(ValueError, match=r"warmup\.kind: got smoothness_law"):
         factors(schedule(law), 10)
 
 
-@pytest.mark.parametrize("warmup", [NoWarmup(kind="none"), linear(0), linear(1), linear(1, start_factor=0.5), convex(1)])
+@pytest.mark.parametrize(
+    "warmup", [NoWarmup(kind="none"), linear(0), linear(1), linear(1, start_factor=0.5), convex(1)]
+)
 def test_none_and_warmups_of_zero_and_one_step_are_the_same(warmup):
     decay = CosineDecay(kind="cosine", floor=0.1)
     np.testing.assert_array_equal(factors(schedule(warmup, decay), 9), factors(schedule(linear(0), decay), 9))
@@ -108,7 +110,9 @@ def test_a_convex_warmup_with_little_curvature_is_linear():
     np.testing.assert_allclose(warmup_factors(convex(50, 1e-9), 50), warmup_factors(linear(50), 50), atol=1e-9)
 
 
-@pytest.mark.parametrize(("total_steps", "warmup_steps"), [(10, 4), (10, 2), (10, 9), (10, 10), (200, 50), (7, 7), (2, 2)])
+@pytest.mark.parametrize(
+    ("total_steps", "warmup_steps"), [(10, 4), (10, 2), (10, 9), (10, 10), (200, 50), (7, 7), (2, 2)]
+)
 def test_the_torch_form_of_the_contract_drives_an_optimizer_at_the_same_rates(total_steps, warmup_steps):
     peak = 0.3
     ours = peak * factors(schedule(linear(warmup_steps), CosineDecay(kind="cosine")), total_steps)

@@ -66,6 +66,11 @@ REFUSED = {
         {"analysis": {"baseline": "nonne"}},
         "analysis.baseline: got 'nonne', allowed the name of a schedule: none (did you mean none?)",
     ),
+    "choosing by the test set": (
+        {"analysis": {"metric": "test_loss"}},
+        "analysis.metric: got 'test_loss', allowed validation_loss, validation_accuracy, train_eval_loss or train_loss"
+        " (did you mean train_loss?)",
+    ),
     "no rates": (
         {"peak_lrs": None},
         "optimizers[0].peak_lrs: got nothing, allowed peak_lrs here, on every schedule or on the study",

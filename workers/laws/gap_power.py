@@ -30,4 +30,3 @@ def _maximum(floor: float, value: Any) -> Any:
     # max(a, b) = (a + b + |a - b|) / 2 loses digits; comparison by multiplication is exact and works for tensors too.
     above = value > floor
     return above * value + (above ^ True) * floor
-

@@ -1,5 +1,7 @@
 """What can be counted of a workload without building it."""
 
+from itertools import pairwise
+
 from schemas.catalog import DatasetFacts
 from schemas.starts import num_coordinates
 from schemas.workloads import MLP, Analytic, Workload
@@ -26,7 +28,7 @@ def model_kind(workload: Workload) -> str:
 
 def _mlp_parameters(model: MLP, num_inputs: int, num_classes: int) -> int:
     widths = (num_inputs, *model.widths, num_classes)
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths, widths[1:], strict=False))
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
 
 
 def _product(shape: tuple[int, ...]) -> int:

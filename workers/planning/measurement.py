@@ -89,7 +89,7 @@ def measurement_key(trial: TrialSpec) -> Key:
 
 
 def most_points(probe: Probe, total: int) -> int:
-    """How many points any trial can ask for: the regular ones, and those of a warmup between them (its first is step 0)."""
+    """How many points any trial can ask for: the regular ones, and those of a warmup between (its first is step 0)."""
     return math.ceil(total / probe.every_steps) + max(0, probe.during_warmup - 1)
 
 

@@ -45,12 +45,12 @@ def _same_trials(trials: list[TrialSpec]) -> list[Problem]:
 
 
 def _same_trial(one: TrialSpec, other: TrialSpec) -> Problem:
-    axis, pair = next(
-        ((axis, pair) for axis, *pair in zip(("workloads", "optimizers", "schedules"), one.names, other.names, strict=True)
-         if pair[0] != pair[1]),
-        ("peak_lrs", [str(one.peak_lr), str(other.peak_lr)]),
-    )  # fmt: skip
-    return Problem(axis, f"{pair[0]} and {pair[1]}, which make the same trial", "trials that differ in their numbers")
+    axis, mine, its = "peak_lrs", str(one.peak_lr), str(other.peak_lr)
+    for where, name, twin in zip(("workloads", "optimizers", "schedules"), one.names, other.names, strict=True):
+        if name != twin:
+            axis, mine, its = where, name, twin
+            break
+    return Problem(axis, f"{mine} and {its}, which make the same trial", "trials that differ in their numbers")
 
 
 def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits) -> list[Problem]:

@@ -38,8 +38,8 @@ def warmup_factors(warmup: Warmup, warmup_steps: int) -> FloatArray:
 def decay_factors(decay: Decay, warmup_steps: int, total_steps: int) -> FloatArray:
     """float64[T]: 1 while the warmup lasts, then the decay.
 
-    Progress u = (k - W' + 1) / (T - W' + 1), W' = max(W, 1): u = 0 at the peak, and u < 1 at the last update, so that no
-    update is wasted at rate 0.
+    Progress u = (k - W' + 1) / (T - W' + 1), W' = max(W, 1): u = 0 at the peak, and u < 1 at the last update, so that
+    no update is wasted at rate 0.
     """
     start = max(warmup_steps, 1)
     step = np.arange(total_steps, dtype=np.float64)

@@ -1,0 +1,205 @@
+"""Whatever is killed in between, a study ends with the bits of an undisturbed run, nothing lost and nothing doubled."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import (
+    Ended,
+    as_file,
+    command,
+    ended,
+    events_of,
+    num_rows_by_trial,
+    only_study,
+    processes_of,
+    started,
+    table_bytes,
+    wait_for,
+)
+from tests.e2e.specs import digits
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import EventKind
+
+pytestmark = pytest.mark.slow
+
+NUM_STEPS = 4000
+
+
+@dataclass
+class Story:
+    """What happened to one study, command by command."""
+
+    undisturbed: Path
+    """Result folder of the same study in peace."""
+    home: Path
+    out: Path
+    interrupted: Ended
+    after_interrupt: dict[str, object] = field(default_factory=dict)
+    killed_command: Ended | None = None
+    follower: Ended | None = None
+    left_by_killed_command: dict[int, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """Ctrl-C; continued by two commands at once; a trainer killed; the driver killed; the command that led killed."""
+    cwd = tmp_path_factory.mktemp("kills")
+    spec = as_file(digits(NUM_STEPS), cwd / "study.yaml")
+    peace = command("run", spec, "--home", "peace", "--out", "peace-out", "--tracking-uri", "none", cwd=cwd)
+    assert peace.status == 0, peace.err
+    home, flags = cwd / "home", ("run", spec, "--home", "home", "--out", "out", "--workers", "2")
+    with started(*flags, cwd=cwd) as process:
+        _wait_for_steps(home)
+        process.send_signal(signal.SIGINT)
+        story = Story(cwd / "peace-out", home, cwd / "out", ended(process))
+    story.after_interrupt = _standing(home)
+    with started(*flags, cwd=cwd) as leader:
+        _wait_for_steps(home)
+        with started(*flags, cwd=cwd) as follower:
+            _kill(home, lambda line: line.startswith("ray::Trainer"))
+            _wait_for_steps(home)
+            _kill(home, lambda line: "-m workers.cluster" in line)
+            _wait_for_steps(home)
+            leader.kill()
+            story.killed_command = ended(leader)
+            driver = _driver_of(home)
+            wait_for(lambda: driver not in processes_of(only_study(home).id), "the driver to end by itself", 25.0)
+            story.follower = ended(follower)
+    story.left_by_killed_command = processes_of(only_study(home).id)
+    return story
+
+
+def _num_events(home: Path) -> int:
+    return len(events_of(home))
+
+
+def _wait_for_steps(home: Path) -> None:
+    """Wait for another durable step of a pack that trains now."""
+    seen = _num_events(home)
+    wait_for(
+        lambda: [event for event in events_of(home)[seen:] if event.kind is EventKind.PACK_PROGRESS], "a durable step"
+    )
+
+
+def _kill(home: Path, is_wanted: Callable[[str], bool]) -> None:
+    found = wait_for(
+        lambda: [pid for pid, line in processes_of(only_study(home).id).items() if is_wanted(line)], "its process"
+    )
+    os.kill(min(found), signal.SIGKILL)
+
+
+def _driver_of(home: Path) -> int:
+    return min(pid for pid, line in processes_of(only_study(home).id).items() if "-m workers.cluster" in line)
+
+
+def _standing(home: Path) -> dict[str, object]:
+    study = only_study(home)
+    with Ledger.open(home, create=False) as ledger:
+        packs = ledger.packs(study.id)
+        return {
+            "state": str(study.state),
+            "packs": {str(pack.state) for pack in packs},
+            "checkpoints": [pack.checkpoint is not None for pack in packs],
+            "processes": processes_of(study.id),
+        }
+
+
+def test_ctrl_c_stops_cleanly_and_keeps_what_is_done(story: Story) -> None:
+    assert story.interrupted.status == 130, story.interrupted.err
+    assert "the same command continues" in story.interrupted.err
+    assert "Traceback" not in story.interrupted.err
+    assert story.after_interrupt == {
+        "state": "queued",
+        "packs": {"queued"},
+        "checkpoints": [True, True],
+        "processes": {},
+    }
+
+
+def test_a_second_command_follows_and_takes_over(story: Story) -> None:
+    assert story.follower is not None
+    assert story.follower.status == 0, story.follower.err
+    assert "continuing with what is missing" in story.follower.err
+    assert "all 16 trials done" in story.follower.out
+
+
+def test_a_dead_trainer_is_replaced_and_its_pack_alone_runs_again(story: Story) -> None:
+    requeued = [event.payload for event in events_of(story.home) if event.kind is EventKind.PACK_REQUEUED]
+    of_trainer = [payload for payload in requeued if "trainer died" in payload["reason"]]
+    assert len(of_trainer) == 1
+
+
+def test_a_dead_driver_is_started_again(story: Story) -> None:
+    assert story.killed_command is not None
+    assert "the driver was killed (signal 9); starting it again" in story.killed_command.err
+    requeued = [event.payload["reason"] for event in events_of(story.home) if event.kind is EventKind.PACK_REQUEUED]
+    assert requeued.count("its driver was replaced") == 2
+
+
+def test_a_driver_whose_command_is_gone_saves_and_ends(story: Story) -> None:
+    requeued = [event.payload["reason"] for event in events_of(story.home) if event.kind is EventKind.PACK_REQUEUED]
+    assert requeued.count("the command that started the driver is gone") == 2
+
+
+def test_nothing_is_left_running(story: Story) -> None:
+    assert story.left_by_killed_command == {}
+
+
+def test_the_bits_are_those_of_an_undisturbed_run(story: Story) -> None:
+    assert table_bytes(story.out) == table_bytes(story.undisturbed)
+
+
+def test_nothing_is_lost_or_doubled(story: Story) -> None:
+    assert set(num_rows_by_trial(story.out, "steps").values()) == {NUM_STEPS}
+    events = events_of(story.home)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    trials = [event.payload["trial_id"] for event in events if event.kind is EventKind.TRIAL_DONE]
+    assert len(trials) == len(set(trials)) == 16
+    with closing(sqlite3.connect(story.home / "mlflow.sqlite")) as connection:
+        keys = connection.execute("select value from tags where key = 'warmup_bench.key'").fetchall()
+    assert len(keys) == len(set(keys)) == 16 + 1
+
+
+def test_only_the_final_segments_are_kept(story: Story) -> None:
+    study = only_study(story.home)
+    with Ledger.open(story.home, create=False) as ledger:
+        named = {segment["name"] for manifest in ledger.manifests(study.id).values() for segment in manifest}
+    records = story.home / "records"
+    there = {path.relative_to(records).as_posix() for path in records.rglob("*") if path.is_file()}
+    assert there == named
+
+
+@pytest.fixture(scope="module")
+def unreachable_tracker(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """A study whose tracker is down, interrupted while it waits for it."""
+    cwd = tmp_path_factory.mktemp("down")
+    spec = as_file(digits(20, num_seeds=1), cwd / "study.yaml")
+    flags = ("--home", "home", "--out", "out", "--tracking-uri", "http://127.0.0.1:9")
+    with started("run", spec, *flags, cwd=cwd) as process:
+        wait_for(lambda: events_of(cwd / "home") and only_study(cwd / "home").state == "done", "the study's end")
+        process.send_signal(signal.SIGINT)
+        return cwd, ended(process)
+
+
+def test_a_tracker_that_is_down_leaves_the_study_done_and_says_behind(unreachable_tracker: tuple[Path, Ended]) -> None:
+    cwd, done = unreachable_tracker
+    study = only_study(cwd / "home")
+    assert (str(study.state), study.publishing) == ("done", "behind")
+    assert "warmup-bench sync" in done.err
+    assert processes_of(study.id) == {}
+
+
+def test_sync_catches_up_once_a_tracker_answers(unreachable_tracker: tuple[Path, Ended]) -> None:
+    cwd, _ = unreachable_tracker
+    caught_up = command("sync", "--home", "home", cwd=cwd)
+    assert caught_up.status == 0, caught_up.err
+    assert only_study(cwd / "home").publishing == "current"
+    with closing(sqlite3.connect(cwd / "home" / "mlflow.sqlite")) as connection:
+        assert connection.execute("select count(*) from runs where status = 'FINISHED'").fetchone() == (8 + 1,)

@@ -1,0 +1,53 @@
+"""What a plan says it will cost."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.planning import PackPlan, estimate, measurement_plans, plan_packs, time_interval
+
+
+def packs(count, steps=100, group="g"):
+    return [PackPlan(f"p{index}", group, 8, 100, steps, (f"t{index}",)) for index in range(count)]
+
+
+def test_time_is_unknown_where_no_pack_of_a_group_has_run():
+    assert time_interval(packs(2), 2, {}) is None
+    assert time_interval([*packs(1), *packs(1, group="other")], 2, {"g": [0.1]}) is None
+    assert time_interval([], 2, {}) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(past=st.lists(st.floats(1e-4, 10), min_size=1, max_size=30), count=st.integers(1, 20), workers=st.integers(1, 8))
+def test_the_interval_holds_the_time_at_the_median_of_the_past(past, count, workers):
+    low, high = time_interval(packs(count), workers, {"g": past})
+    rounds = -(-count // workers)
+    middle = sorted(past)[len(past) // 2] * 100 * rounds
+    assert 0 < low <= middle * (1 + 1e-12)
+    assert middle <= high * (1 + 1e-12)
+    assert low >= min(past) * 0.8 * 100 * rounds * (1 - 1e-12)
+    assert high <= max(past) * 1.25 * 100 * rounds * (1 + 1e-12)
+
+
+def test_packs_are_shared_out_longest_first():
+    mixed = [*packs(1, steps=300), *packs(3, steps=100)]
+    low, high = time_interval(mixed, 2, {"g": [1.0] * 10})
+    assert (low, high) == (pytest.approx(300), pytest.approx(300))
+
+
+def test_totals_are_those_of_the_trials(expand, small, datasets):
+    probes = [
+        {"kind": "sharpness", "every_steps": 100, "max_hvps": 5},
+        {"kind": "secant_smoothness", "every_steps": 200},
+    ]
+    study, trials = expand(small(seeds={"count": 3}, probes=probes, workload={"evaluation": {"every_steps": 150}}))
+    planned = plan_packs(trials, datasets, device_class="cpu")
+    plans = measurement_plans(trials, study.fields, datasets)
+    cost = estimate(trials, planned, plans, study.fields, datasets, workers=2)
+    assert (cost.trials, cost.packs, cost.steps) == (3, 1, 1200)
+    assert cost.hvps == 3 * 4 * 5
+    assert cost.gradients == 3 * (400 + 4 + 2 * 2)
+    # evaluations at 0, 150, 300, 400; six probe points
+    assert cost.record_rows == 3 * (400 + 4 + 6)
+    assert cost.record_bytes == 3 * (400 * 34 + 4 * 24 + 6 * 60)
+    assert cost.seconds is None

@@ -1,0 +1,141 @@
+"""Probe points: where they were asked for, within the budget, alike for all that is compared."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workers.planning import measurement_plans
+from workers.planning.measurement import MIN_HVPS, measurement_key
+
+
+def plans_of(study, trials, datasets):
+    return measurement_plans(trials, study.fields, datasets)
+
+
+def planned(expand, datasets, document):
+    study, trials = expand(document)
+    return plans_of(study, trials, datasets)[measurement_key(trials[0])]
+
+
+def warmups(*lengths):
+    return [
+        {"name": f"w{steps}", "warmup": {"kind": "linear", "steps": steps}, "decay": {"kind": "constant"}}
+        for steps in lengths
+    ]
+
+
+def sharpness(**fields):
+    return {"kind": "sharpness", "every_steps": 100, **fields}
+
+
+def secant(**fields):
+    return {"kind": "secant_smoothness", "every_steps": 100, **fields}
+
+
+def test_points_are_taken_regularly_and_during_the_warmup(expand, small, datasets):
+    document = small(schedules=warmups(80), probes=[sharpness(during_warmup=4)], probe_budget=10.0)
+    assert planned(expand, datasets, document).points["sharpness"].steps == (0, 20, 40, 60, 100, 200, 300)
+
+
+def test_a_run_without_warmup_has_the_regular_points_alone(expand, small, datasets):
+    document = small(probes=[sharpness(during_warmup=4)], probe_budget=10.0)
+    assert planned(expand, datasets, document).points["sharpness"].steps == (0, 100, 200, 300)
+
+
+def test_a_short_warmup_gives_no_point_twice(expand, small, datasets):
+    document = small(schedules=warmups(2), probes=[secant(during_warmup=4)], probe_budget=10.0)
+    assert planned(expand, datasets, document).points["secant_smoothness"].steps == (0, 1, 100, 200, 300)
+
+
+def test_with_room_for_all_an_eigenvalue_may_take_its_most_hvps(expand, small, datasets):
+    plan = planned(expand, datasets, small(probes=[sharpness(max_hvps=7)], probe_budget=10.0))
+    assert plan.points["sharpness"].hvps_allowed == 4 * 7
+    # four points: a gradient each, and two for each HVP
+    assert plan.gradients == 4 + 2 * 28
+    assert plan.thinned == {}
+
+
+def test_what_does_not_fit_is_thinned_and_said(expand, small, datasets):
+    # 400 points at 2 gradients each, where 40 gradients are allowed: every 20th point
+    plan = planned(expand, datasets, small(probes=[secant(every_steps=1)], probe_budget=0.1))
+    assert plan.points["secant_smoothness"].steps == tuple(range(0, 400, 20))
+    assert plan.thinned == {"secant_smoothness": (20, 400)}
+    assert plan.gradients == 40
+
+
+def test_a_budget_of_nothing_measures_nothing(expand, small, datasets):
+    plan = planned(expand, datasets, small(probes=[sharpness(), secant()], probe_budget=0.0))
+    assert {name: points.steps for name, points in plan.points.items()} == {"sharpness": (), "secant_smoothness": ()}
+    assert plan.thinned == {"sharpness": (0, 4), "secant_smoothness": (0, 4)}
+    assert plan.gradients == 0
+
+
+def test_a_larger_probe_batch_costs_more(expand, small, datasets):
+    one = planned(expand, datasets, small(probes=[secant()], probe_budget=10.0))
+    four = planned(expand, datasets, small(probes=[secant(batch={"size": 128, "count": 2})], probe_budget=10.0))
+    assert (one.gradients, four.gradients) == (8, 32)
+
+
+def test_an_analytic_function_has_no_batches_to_pay_for(expand, small, datasets):
+    wall = {
+        "name": "wall",
+        "task": "analytic",
+        "function": {"kind": "cosh"},
+        "start": {"gap": 9},
+        "budget": {"steps": 400},
+    }
+    plan = planned(expand, datasets, small(workloads=[wall], probes=[secant(batch={"size": 128, "count": 2})]))
+    assert plan.gradients == 8
+
+
+def test_what_is_measured_does_not_depend_on_the_trials_beside_it(expand, small, datasets):
+    probes = [sharpness(every_steps=50, during_warmup=8), secant(every_steps=3)]
+    alone_study, alone = expand(small(schedules=warmups(0), probes=probes))
+    beside_study, beside = expand(small(schedules=warmups(0, 80, 400), probes=probes))
+    plan = plans_of(alone_study, alone, datasets)[measurement_key(alone[0])]
+    assert plan == plans_of(beside_study, beside, datasets)[measurement_key(beside[0])]
+    assert beside[0].trial_id == alone[0].trial_id
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    budget=st.floats(0, 3),
+    steps=st.integers(1, 500),
+    every=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    during=st.tuples(st.integers(0, 20), st.integers(0, 20)),
+    max_hvps=st.integers(4, 40),
+    batch=st.tuples(st.sampled_from([None, 16, 64, 500]), st.integers(1, 3)),
+    lengths=st.lists(st.integers(0, 500), min_size=1, max_size=3, unique=True),
+)
+def test_the_budget_is_never_exceeded_and_all_schedules_have_equal_effort(
+    expand, small, datasets, budget, steps, every, during, max_hvps, batch, lengths
+):
+    probes = [
+        sharpness(
+            every_steps=every[0],
+            during_warmup=during[0],
+            max_hvps=max_hvps,
+            batch={"size": batch[0], "count": batch[1]},
+        ),
+        secant(every_steps=every[1], during_warmup=during[1]),
+    ]
+    lengths = sorted({min(length, steps) for length in lengths} - {1}) or [0]
+    document = small(
+        workload={"budget": {"steps": steps}}, schedules=warmups(*lengths), probes=probes, probe_budget=budget
+    )
+    study, trials = expand(document)
+    plans = plans_of(study, trials, datasets)
+    share = (batch[0] or 64) / 64
+    per_batch = set()
+    for plan in plans.values():
+        eigen, of_secant = plan.points["sharpness"], plan.points["secant_smoothness"]
+        spent = len(of_secant.steps) * 2 + share * (len(eigen.steps) * batch[1] + 2 * eigen.hvps_allowed)
+        assert abs(spent - plan.gradients) < 1e-6
+        assert spent <= budget * steps * (1 + 1e-9)
+        num_batches = len(eigen.steps) * batch[1]
+        assert MIN_HVPS * num_batches <= eigen.hvps_allowed <= max_hvps * num_batches
+        if num_batches:
+            per_batch.add(eigen.hvps_allowed // num_batches)
+        for points in plan.points.values():
+            assert list(points.steps) == sorted(set(points.steps))
+            assert all(0 <= step < steps for step in points.steps)
+    assert len(per_batch) <= 1, "the same HVPs per point for all schedules"
