@@ -35,9 +35,10 @@ format: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -P tests/benchmarks/run.py
 
-# Rebuilds the golden curves; a change of theirs is explained in the changelog and raises SCIENCE_REVISION.
+# Rebuilds the golden curves and the golden trial ids; a change of theirs is explained in the changelog and raises SCIENCE_REVISION.
 golden: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python tests/science/test_training_golden.py
+	@WARMUP_BENCH_REBUILD_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
 clean:
 	rm -rf $(VENV) demo

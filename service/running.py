@@ -182,7 +182,7 @@ class Watch:
         self._driver = start_driver(self._row.id, self._places, workers=self._workers)
 
 
-class DriverFailed(WarmupBenchError):  # noqa: N818 - named like its siblings in schemas.errors
+class DriverFailed(WarmupBenchError):
     """The driver of a study ended before the study did."""
 
     code = "driver_failed"

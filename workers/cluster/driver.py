@@ -34,7 +34,7 @@ MAX_DEATHS = 3
 """A pack whose trainer dies this often is guilty until proven otherwise: its trials become errored."""
 
 
-class CannotRun(Exception):  # noqa: N818 - what it says, not that it failed
+class CannotRun(Exception):
     """The study cannot be run as it is, here and now; the message says why and what to do."""
 
 

@@ -7,8 +7,8 @@ from os.path import abspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import DataMissing
 from schemas.catalog import DatasetFacts
+from schemas.errors import DataMissing
 from workers.data.arrays import DatasetArrays
 from workers.data.digits import load_digits
 

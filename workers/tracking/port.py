@@ -9,13 +9,13 @@ from schemas.errors import WarmupBenchError
 from workers.tracking.publications import EndStatus, MetricPoint
 
 
-class TrackerUnavailable(WarmupBenchError):  # noqa: N818 - named like its siblings in schemas.errors
+class TrackerUnavailable(WarmupBenchError):
     """The tracker did not answer, or not as a tracker: worth trying again later."""
 
     code = "tracker_unavailable"
 
 
-class PublicationRefused(WarmupBenchError):  # noqa: N818 - named like its siblings in schemas.errors
+class PublicationRefused(WarmupBenchError):
     """The tracker answered that it will not take this: trying again changes nothing."""
 
     code = "publication_refused"
