@@ -75,13 +75,13 @@ def prepare(ledger: Ledger, request: Request, places: Places, out: Path | None) 
         known = ledger.study_by_spec_hash(study.spec_hash)
         # The spec may be the same and its trials not: a data set has changed, or the science has.
         if known is not None and _same_trials(ledger, known.id, request.trials):
-            folder = out or Path.cwd() / default_folder_name(study.name, known.id)
+            folder = _folder(out, study, known.id)
             check_folder(folder, known.id)
             return Prepared(ledger.continue_study(known.id), study, folder, is_new=False)
-        check_folder(out or Path.cwd() / default_folder_name(study.name, "new"), None)
+        check_folder(_folder(out, study, "new"), None)
         publish_data(ledger, places.data)
         row = create_study(ledger, study, request.trials)
-    return Prepared(row, study, out or Path.cwd() / default_folder_name(study.name, row.id), is_new=True)
+    return Prepared(row, study, _folder(out, study, row.id), is_new=True)
 
 
 class Watch:
@@ -126,6 +126,7 @@ class Watch:
         """Let our driver end its turn and keep what is done; another command's is left alone."""
         if self._driver is not None:
             self._driver.stop()
+            self._free_lease()
 
     @property
     def has_failed(self) -> bool:
@@ -208,6 +209,10 @@ def _one_at_a_time(places: Places) -> Iterator[None]:
     with (places.home / ".creating").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _folder(out: Path | None, study: Study, study_id: str) -> Path:
+    return (out or Path(default_folder_name(study.name, study_id))).absolute()
 
 
 def _same_trials(ledger: Ledger, study_id: str, trials: list[TrialSpec]) -> bool:

@@ -12,6 +12,7 @@ from rich.table import Table
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
+from workers.tracking.places import tracking_uri as resolve_tracking_uri
 
 
 def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> 
         "report": str(folder / "report.html") if report else None,
         "tracking_uri": places.tracking_uri,
         "mlflow_ui": mlflow_command(places),
+        "sync": shlex.join(["warmup-bench", "sync", row.id[:8], *_places_flags(places)]),
     }
 
 
@@ -48,8 +50,9 @@ def show_answer(answer: dict[str, Any], stream: TextIO) -> None:
     if answer["report"]:
         console.print(f"report   {answer['report']}", markup=False, soft_wrap=True)
     if answer["mlflow_ui"]:
-        behind = "" if answer["publishing"] == "current" else "   (behind: run `warmup-bench sync` first)"
-        console.print(f"MLflow   {answer['mlflow_ui']}{behind}", markup=False, soft_wrap=True)
+        console.print(f"MLflow   {answer['mlflow_ui']}", markup=False, soft_wrap=True)
+        if answer["publishing"] != "current":
+            console.print(f"         is behind; {answer['sync']} catches up", markup=False, soft_wrap=True)
 
 
 def mlflow_command(places: Places) -> str | None:
@@ -61,6 +64,16 @@ def mlflow_command(places: Places) -> str | None:
     beside = Path(sys.executable).parent / "mlflow"
     command = str(beside) if beside.exists() else "mlflow"
     return shlex.join([command, "ui", "--backend-store-uri", places.tracking_uri])
+
+
+def _places_flags(places: Places) -> list[str]:
+    """The flags that name these places to another command, without those that follow from the home."""
+    flags = ["--home", str(places.home)]
+    if places.records != str(places.home / "records"):
+        flags += ["--records", places.records]
+    if places.tracking_uri not in (None, resolve_tracking_uri(None, places.home)):
+        flags += ["--tracking-uri", str(places.tracking_uri)]
+    return flags
 
 
 def _groups(ranking: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ def report(
 
     with Ledger.open(where.home, create=False) as ledger:
         row = ledger.study(study)
-        folder = out or Path.cwd() / default_folder_name(row.name, row.id)
+        folder = (out or Path(default_folder_name(row.name, row.id))).absolute()
         say(f"writing {folder}")
         written = write_results(ledger, row.id, where, folder)
     if as_json:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,41 +41,56 @@ def run(
     with Ledger.open(where.home) as ledger:
         prepared = prepare(ledger, request, where, out)
         say(_opening(prepared.row, prepared.is_new))
-        row, failed = _followed(ledger, prepared.row, where, workers)
-        if row.state != "errored":
-            collect(ledger, where, prepared, rewrite=failed)
-        _closing(ledger, row, prepared.folder, where, as_json=as_json)
+        end = _followed(ledger, prepared.row, where, workers)
+        row = ledger.study(prepared.row.id)
+        if row.state in ("done", "cancelled"):
+            collect(ledger, where, prepared, rewrite=end is End.DRIVER_FAILED)
+        if row.state.is_final:
+            _closing(ledger, row, prepared.folder, where, as_json=as_json)
+        if end is End.INTERRUPTED:
+            raise typer.Exit(EXIT_INTERRUPTED)
         failed = row.state != "done" or ledger.counts(row.id)["errored"] > 0
     raise typer.Exit(EXIT_FAILED if failed else 0)
 
 
-def _followed(ledger: "Ledger", row: "StudyRow", where: "Places", workers: int | None) -> "tuple[StudyRow, bool]":
-    """The study at its end, and whether its driver failed."""
+class End(Enum):
+    """How watching a study came to its end."""
+
+    FINAL = auto()
+    DRIVER_FAILED = auto()
+    """The study is final all the same: its report could not be written, say."""
+    INTERRUPTED = auto()
+
+
+def _followed(ledger: "Ledger", row: "StudyRow", where: "Places", workers: int | None) -> End:
     from service.cli.display import Display
     from service.running import Watch
 
     if row.state.is_final:
-        return row, False
+        return End.FINAL
     watch = Watch(ledger, row, where, workers)
     # `kill` and a closed terminal are to leave as little behind as Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with Display(row.total, where.tracking_uri) as display:
-            return watch.follow(display.show), watch.has_failed
+            watch.follow(display.show)
     except KeyboardInterrupt:
         _stop(ledger, row, watch)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        return End.INTERRUPTED
+    return End.DRIVER_FAILED if watch.has_failed else End.FINAL
 
 
 def _stop(ledger: "Ledger", row: "StudyRow", watch: "Watch") -> None:
     if watch.is_adopted:
         say("left alone: another command runs this study, and goes on")
         return
-    say("stopping: the packs under way are saved (a few seconds) ...")
+    is_final = watch.progress.is_final
+    say("stopping the publishing ..." if is_final else "stopping: the packs under way are saved (a few seconds) ...")
     watch.stop()
-    counts = ledger.counts(row.id)
-    say(f"stopped with {counts['done']} of {row.total} trials done; the same command continues")
+    if not is_final:
+        counts = ledger.counts(row.id)
+        say(f"stopped with {counts['done']} of {row.total} trials done; the same command continues")
 
 
 def _opening(row: "StudyRow", is_new: bool) -> str:

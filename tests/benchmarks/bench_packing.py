@@ -35,4 +35,5 @@ def main(num_steps: int = NUM_STEPS) -> dict[str, float]:
         "alone_s": statistics.median(seconds["alone"]),
         "times_faster": statistics.median(ratios),
         "times_faster_least": min(ratios),
+        "times_faster_most": max(ratios),
     }

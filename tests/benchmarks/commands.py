@@ -1,6 +1,7 @@
 """How a benchmark runs the command and reads, from the study's ledger, when what happened."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from workers.ledger.rows import EventKind
 
 NUM_CORES = 2
 """Every figure is asked for on two cores."""
+INTERRUPTED = 130
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class CommandRun:
         return max(seconds for found, seconds in self.events if found is kind)
 
 
-def run_study(spec: dict[str, Any] | str, folder: Path, *flags: str) -> CommandRun:
+def run_study(spec: dict[str, Any] | str, folder: Path, *flags: str, only_training: bool = False) -> CommandRun:
     """Run a document, or a preset by its name, in a home of its own below `folder`, which must not exist.
+
+    Args:
+        only_training: interrupt the command once every trial is done; what follows the last step is then left out.
 
     Raises:
         RuntimeError: the command failed; the message ends with its last lines.
@@ -58,10 +64,14 @@ def run_study(spec: dict[str, Any] | str, folder: Path, *flags: str) -> CommandR
     assert process.stderr is not None
     lines = [process.stderr.readline()]
     first_line_s = time.perf_counter() - began
+    if only_training:
+        lines.append(process.stderr.readline())  # which names the study: it is in the ledger then
+        _wait_for_trials(home, process)
+        process.send_signal(signal.SIGINT)
     lines += process.stderr.readlines()
     status = process.wait()
     seconds = time.perf_counter() - began
-    if status != 0:
+    if status not in ((0, INTERRUPTED) if only_training else (0,)):
         raise RuntimeError(f"the command ended with status {status}:\n{''.join(lines[-20:])}")
     return CommandRun(seconds, first_line_s, _events(home, began_s))
 
@@ -70,6 +80,15 @@ def on_two_cores() -> None:
     """Keep this process and its children on two cores, where there are more."""
     cores = sorted(os.sched_getaffinity(0))[:NUM_CORES]
     os.sched_setaffinity(0, cores)
+
+
+def _wait_for_trials(home: Path, process: subprocess.Popen[str]) -> None:
+    with Ledger.open(home, create=False) as ledger:
+        while process.poll() is None:
+            studies, _ = ledger.list_studies()
+            if studies and ledger.counts(studies[0].id)["done"] == studies[0].total:
+                return
+            time.sleep(POLL_S)
 
 
 def _as_file(spec: dict[str, Any] | str, folder: Path) -> str:

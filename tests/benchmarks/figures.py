@@ -28,8 +28,20 @@ class Figure:
         asked = _find(values, self.asked) if isinstance(self.asked, str) else self.asked
         if value is None or asked is None:
             return self.words, self._say(asked), "not measured", "", "no"
-        met = value <= asked if self.bound == "at most" else value >= asked
-        return self.words, self._say(asked), f"{value:,.4g} {self.unit}", f"{value / asked:.2f}", "yes" if met else "no"
+        return (
+            self.words,
+            self._say(asked),
+            f"{value:,.4g} {self.unit}",
+            f"{value / asked:.2f}",
+            self._met(values, asked),
+        )
+
+    def _met(self, values: Mapping[str, Any], asked: float) -> str:
+        # Where neighbouring runs fall on both sides of what is asked, a median alone would say more than was measured.
+        names = (self.key, f"{self.key}_least", f"{self.key}_most")
+        found = [value for name in names if (value := _find(values, name)) is not None]
+        met = {value <= asked if self.bound == "at most" else value >= asked for value in found}
+        return "cannot be told" if len(met) == 2 else "yes" if met == {True} else "no"
 
     def _say(self, asked: float | None) -> str:
         return "" if asked is None else f"{self.bound} {asked:,.4g} {self.unit}"

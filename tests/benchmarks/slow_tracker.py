@@ -6,6 +6,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -43,7 +44,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        # A publisher that is told to end does not wait for its answer.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(text)
 
 
 def reply(path: str, body: bytes) -> tuple[int, dict[str, Any]]:

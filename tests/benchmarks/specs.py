@@ -16,7 +16,7 @@ def quickstart() -> dict[str, Any]:
 def digits_sgd(num_steps: int, num_seeds: int, num_rates: int = 8) -> dict[str, Any]:
     """Quickstart's classifier with sgd alone and without probes: 4 schedules x `num_rates` x `num_seeds` trials.
 
-    `num_steps` is at least 80, the longest warmup.
+    `num_steps` is above 100: a fifth of it is a warmup's length, and 20 and 80 are those of others.
     """
     document = quickstart()
     document["workloads"][0]["budget"] = {"steps": num_steps}

@@ -192,7 +192,10 @@ def test_a_tracker_that_is_down_leaves_the_study_done_and_says_behind(unreachabl
     cwd, done = unreachable_tracker
     study = only_study(cwd / "home")
     assert (str(study.state), study.publishing) == ("done", "behind")
-    assert "warmup-bench sync" in done.err
+    assert done.status == 130
+    assert "all 8 trials done" in done.out
+    assert f"behind; warmup-bench sync {study.id[:8]} --home {cwd / 'home'}" in done.out
+    assert (cwd / "out" / "report.html").exists()
     assert processes_of(study.id) == {}
 
 

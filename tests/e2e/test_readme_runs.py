@@ -23,7 +23,9 @@ def test_the_notebook_lines_run_the_study_and_give_a_table_and_a_figure(tmp_path
     spec = block("yaml").replace("{steps: 200}", "{steps: 60}").replace("seeds: {count: 5}", "seeds: {count: 2}")
     (tmp_path / "study.yaml").write_text(spec, encoding="utf-8")
     lines = block("python").replace('study.figure("', 'figure = study.figure("')
-    script = lines + "\nassert figure.data\nassert len(study.trials) == 30\nassert set(study.trials.state) == {'done'}\n"
+    script = (
+        lines + "\nassert figure.data\nassert len(study.trials) == 30\nassert set(study.trials.state) == {'done'}\n"
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],
         cwd=tmp_path,

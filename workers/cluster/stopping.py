@@ -13,7 +13,7 @@ class StopRequest:
         self._reason = ""
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT.."""
+        """Take SIGTERM and SIGINT. To be called again after `ray.shutdown`, which puts SIGTERM's default back."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 

@@ -1,0 +1,149 @@
+"""A driver in this process, whose trainers are PackRunners that answer at once: a test decides what happens when."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from schemas.study import parse_study
+from schemas.trials import TrialState
+from tests.e2e.specs import digits
+from workers.cluster import driver as driver_module
+from workers.cluster import slots as slots_module
+from workers.cluster.driver import Driver
+from workers.cluster.heartbeat import Heartbeat
+from workers.cluster.orders import TrainerFacts
+from workers.cluster.pack_runner import PackRunner
+from workers.cluster.stopping import StopRequest
+from workers.data import scan
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import StudyRow
+from workers.places import Places
+from workers.planning import expand_trials
+from workers.studies import create_study, publish_data
+
+FACTS = TrainerFacts("cpu", str(torch.__version__), "TEST", None, {})
+
+
+class DeadError(Exception):
+    """What Ray raises for an actor that is gone."""
+
+
+class FakeRay:
+    """`ray`, as far as Slots uses it: every reference is ready at once."""
+
+    exceptions = SimpleNamespace(RayError=DeadError)
+
+    def wait(self, pending: list[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return list(pending), []
+
+    def get(self, reference: Any) -> Any:
+        answer = reference()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self, actor: Any) -> None:
+        pass
+
+
+class FakeTrainer:
+    """An actor whose turns are made when they are asked for. `fate(turn number)` may return an error instead."""
+
+    def __init__(self, records: str, fate: Callable[[int], Exception | None]) -> None:
+        self._runner = PackRunner(records, None)
+        self._fate = fate
+        self.num_turns = 0
+        self.advance = SimpleNamespace(remote=self._advance)
+        self.facts = SimpleNamespace(remote=lambda: lambda: FACTS)
+
+    def _advance(self, order: Any, turn_s: float, save: bool = False) -> Callable[[], Any]:
+        self.num_turns += 1
+        error = self._fate(self.num_turns)
+        answer = error if error is not None else self._runner.advance(order, 0.0, save=save)
+        return lambda: answer
+
+
+class StopAfter(StopRequest):
+    """Asks to stop at the n-th question."""
+
+    def __init__(self, num_questions: int) -> None:
+        super().__init__()
+        self._left = num_questions
+
+    @property
+    def reason(self) -> str:
+        self._left -= 1
+        return "asked to stop" if self._left < 0 else ""
+
+
+class House:
+    """A home with one study, and drivers for it."""
+
+    def __init__(self, folder: Path, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.places = Places.resolve(home=str(folder), tracking_uri="none", environment={})
+        self.places.make_home()
+        self.ledger = Ledger.open(self.places.home)
+        self.trainers: list[FakeTrainer] = []
+        self._monkeypatch = monkeypatch
+        publish_data(self.ledger, self.places.data)
+        self.study = self.add(document)
+
+    def add(self, document: dict[str, Any]) -> StudyRow:
+        """Another study in the same home."""
+        study = parse_study(document)
+        trials = expand_trials(study, {facts.kind: facts for facts in scan(None)})
+        return create_study(self.ledger, study, trials)
+
+    def drive(
+        self,
+        *,
+        study: StudyRow | None = None,
+        workers: int = 2,
+        stop: StopRequest | None = None,
+        fate: Callable[[int], Exception | None] = lambda turn: None,
+    ) -> TrialState:
+        """One driver, to its end. `fate` is every trainer's own count of turns."""
+
+        def start(records: str, *_: Any) -> FakeTrainer:
+            self.trainers.append(FakeTrainer(records, fate))
+            return self.trainers[-1]
+
+        self._monkeypatch.setattr(driver_module, "start_trainer", start)
+        study_id = (study or self.study).id
+        heartbeat = Heartbeat.acquire(self.ledger, study_id)
+        assert heartbeat is not None
+        with heartbeat:
+            return Driver(self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), workers=workers).run()
+
+    def finish(self, study: StudyRow | None = None, **how: Any) -> None:
+        """Drive to the end and make the study done."""
+        assert self.drive(study=study, **how) is TrialState.DONE
+        row = self.ledger.study((study or self.study).id)
+        self.ledger.set_study_state(row.id, TrialState.DONE, fence=row.attempt)
+
+
+@contextmanager
+def _no_ray(num_cpus: int, num_gpus: int = 0) -> Iterator[SimpleNamespace]:
+    yield SimpleNamespace(ready=lambda: None)
+
+
+@pytest.fixture
+def make_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
+    """A house with a small digits study: two packs, chunks of ten steps, a chunk a turn."""
+    monkeypatch.setattr("workers.planning.packs.CHUNK_STEPS", 10)
+    monkeypatch.setattr(driver_module, "local_ray", _no_ray)
+    monkeypatch.setattr(slots_module, "ray", FakeRay())
+    houses: list[House] = []
+
+    def make(name: str = "home", **how: Any) -> House:
+        houses.append(House(tmp_path / name, digits(how.pop("num_steps", 40), num_seeds=1, **how), monkeypatch))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.ledger.close()

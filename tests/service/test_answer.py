@@ -1,0 +1,97 @@
+"""What a study's end looks like on a terminal."""
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from service.cli.answer import mlflow_command, show_answer
+from service.cli.options import human_bytes, human_seconds, print_json
+from workers.places import Places
+
+ROW = {
+    "workload": "digits",
+    "optimizer": "sgd",
+    "schedule": "linear-20",
+    "peak_lr": 0.1,
+    "metric": "validation_loss",
+    "mean": 0.25,
+    "sd": 0.01,
+    "n": 3,
+    "trained": 3,
+    "num_trials": 3,
+    "verdict": "wins",
+    "difference": -0.05,
+    "low": -0.06,
+    "high": -0.04,
+    "largest_usable_peak_lr": 0.3,
+}
+ANSWER = {
+    "verdict": "warmup wins\n",
+    "ranking": [ROW, ROW | {"schedule": "none", "verdict": "baseline", "difference": None, "sd": "NaN"}],
+    "reason": "",
+    "state": "done",
+    "report": "/a/very long/folder name/with spaces/" + "x" * 120 + "/report.html",
+    "mlflow_ui": "mlflow ui --backend-store-uri sqlite:////x",
+    "publishing": "current",
+    "sync": "warmup-bench sync 01234567 --home /x",
+}
+
+
+def shown(**changes: object) -> str:
+    stream = io.StringIO()
+    show_answer(ANSWER | changes, stream)
+    return stream.getvalue()
+
+
+def test_the_end_has_verdict_ranking_report_and_the_line_for_mlflow() -> None:
+    text = shown()
+    assert "warmup wins" in text
+    assert "wins -0.05 [-0.06, -0.04]" in text
+    assert text.index("linear-20") < text.index("none")
+    assert "MLflow   mlflow ui --backend-store-uri sqlite:////x" in text
+    assert "behind" not in text
+
+
+def test_a_long_path_stays_on_one_line() -> None:
+    assert f"report   {ANSWER['report']}\n" in shown()
+
+
+def test_what_is_behind_is_said_with_the_command_that_catches_up() -> None:
+    assert "is behind; warmup-bench sync 01234567 --home /x catches up" in shown(publishing="behind")
+
+
+def test_a_study_that_failed_says_why() -> None:
+    assert "errored: the disk is full" in shown(state="errored", reason="the disk is full", report=None, ranking=[])
+
+
+def test_a_path_with_spaces_is_quoted_in_the_line_for_mlflow(tmp_path: Path) -> None:
+    places = Places.resolve(home=str(tmp_path / "my home"), environment={})
+    assert f"'sqlite:///{tmp_path / 'my home' / 'mlflow.sqlite'}'" in str(mlflow_command(places))
+    assert mlflow_command(Places.resolve(home=str(tmp_path), tracking_uri="none", environment={})) is None
+
+
+def test_json_has_no_number_that_json_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [math.nan, math.inf, -math.inf, 1.5]})
+    assert capsys.readouterr().out.split() == [
+        "{",
+        '"a":',
+        "[",
+        '"NaN",',
+        '"Infinity",',
+        '"-Infinity",',
+        "1.5",
+        "]",
+        "}",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.2, "4 s"), (80, "1 min 20 s"), (7500, "2 h 5 min")])
+def test_times_are_said_in_words(seconds: float, text: str) -> None:
+    assert human_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (1500, "1.5 kB"), (3.2e9, "3.2 GB")])
+def test_bytes_are_said_in_words(count: float, text: str) -> None:
+    assert human_bytes(count) == text

@@ -1,0 +1,68 @@
+"""Where things lie: flags before the environment, the environment before the home."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import PlaceError
+from workers.launcher import child_environment, module_command
+from workers.places import Places
+
+
+def test_everything_lies_in_the_home_unless_told(tmp_path: Path) -> None:
+    places = Places.resolve(home=str(tmp_path), environment={})
+    assert (places.home, places.records, places.data) == (tmp_path, str(tmp_path / "records"), tmp_path / "data")
+    assert places.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
+
+
+def test_a_flag_wins_over_the_environment_and_the_environment_over_the_home(tmp_path: Path) -> None:
+    environment = {
+        "WARMUP_BENCH_HOME": str(tmp_path / "e"),
+        "WARMUP_BENCH_RECORDS": "/r",
+        "MLFLOW_TRACKING_URI": "none",
+    }
+    places = Places.resolve(records="/flag", environment=environment)
+    assert (places.home, places.records, places.tracking_uri) == (tmp_path / "e", "/flag", None)
+    assert Places.resolve(environment=environment).records == "/r"
+
+
+def test_relative_places_are_made_absolute_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = Places.resolve(home="h", records="r r", data="d", environment={})
+    monkeypatch.chdir("/")
+    assert (places.home, places.records, places.data) == (tmp_path / "h", str(tmp_path / "r r"), tmp_path / "d")
+
+
+def test_a_url_of_records_is_left_as_it_is(tmp_path: Path) -> None:
+    assert Places.resolve(home=str(tmp_path), records="s3://bucket/x", environment={}).records == "s3://bucket/x"
+
+
+def test_flags_give_a_child_the_same_places(tmp_path: Path) -> None:
+    places = Places.resolve(home=str(tmp_path / "a b"), records="s3://b/x", tracking_uri="none", environment={})
+    flags = places.flags()
+    given = dict(zip(flags[::2], flags[1::2], strict=True))
+    again = Places.resolve(
+        home=given["--home"],
+        records=given["--records"],
+        data=given["--data"],
+        tracking_uri=given["--tracking-uri"],
+        environment={},
+    )
+    assert again == places
+
+
+def test_a_home_that_cannot_be_made_is_said_with_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlaceError, match="--home or WARMUP_BENCH_HOME"):
+        Places.resolve(home=str(tmp_path / "file" / "home"), environment={}).make_home()
+
+
+def test_children_see_neither_the_users_modules_nor_another_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONPATH", "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        monkeypatch.setenv(name, "something")
+    environment = child_environment("0123456789abcdef")
+    assert not {"PYTHONPATH", "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"} & environment.keys()
+    assert environment["WARMUP_BENCH_RUN"] == "0123456789abcdef"
+    assert environment["PATH"] == os.environ["PATH"]
+    assert "-P" in module_command("workers.cluster")

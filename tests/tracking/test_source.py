@@ -1,0 +1,112 @@
+"""From ledger and records to a tracker: what is published, once, whenever it is asked for again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from schemas.trials import TrialState
+from tests.cluster.conftest import StopAfter, make_house  # noqa: F401 - a fixture
+from workers.results.write import write_results
+from workers.tracking.loop import PublishingState, run_publisher
+from workers.tracking.memory_tracker import MemoryTracker
+from workers.tracking.names import KEY_TAG
+from workers.tracking.publisher import Publisher
+from workers.tracking.source import LedgerSource
+
+
+def publish(house, tracker: MemoryTracker, **how: int) -> PublishingState:
+    stop = threading.Event()
+    stop.set()
+    source = LedgerSource(house.ledger, house.study.id, house.places, stop, **how)
+    return run_publisher(source, Publisher(tracker), stop, drain_s=0.5, sleep=lambda seconds: None)
+
+
+def contents(tracker: MemoryTracker) -> dict[str, tuple[str, list[str], dict[str, str]]]:
+    """Key -> status, points as text, parameters."""
+    runs = [run for run in tracker.runs.values() if not run.discarded]
+    points = [sorted(f"{point.key} {point.step} {point.value!r}" for point in run.points.values()) for run in runs]
+    found = {run.tags[KEY_TAG]: (run.status, of, run.params) for run, of in zip(runs, points, strict=True)}
+    assert len(found) == len(runs)
+    return found
+
+
+@pytest.fixture
+def finished(make_house):  # noqa: F811
+    house = make_house()
+    house.finish()
+    write_results(house.ledger, house.study.id, house.places, house.places.study_folder(house.study.id))
+    return house
+
+
+def test_a_finished_study_has_a_run_per_trial_and_a_parent(finished) -> None:
+    tracker = MemoryTracker()
+    assert publish(finished, tracker) is PublishingState.CURRENT
+    runs = contents(tracker)
+    assert len(runs) == 8 + 1
+    assert {status for status, _, _ in runs.values()} == {"FINISHED"}
+    parent = next(run for run in tracker.runs.values() if run.tags[KEY_TAG] == finished.study.id)
+    assert {"report.html", "verdict.txt", "trials.parquet"} <= {Path(name).name for name in parent.artifacts}
+    assert finished.ledger.study(finished.study.id).publishing == "current"
+
+
+def test_a_trials_run_has_its_curves_its_end_and_what_it_was(finished) -> None:
+    tracker = MemoryTracker()
+    publish(finished, tracker)
+    _, points, params = next(run for key, run in contents(tracker).items() if "/" in key)
+    keys = {point.split()[0] for point in points}
+    assert {"train_loss", "lr", "validation_loss", "sharpness", "secant_smoothness", "final_test_accuracy"} <= keys
+    assert {"schedule", "peak_lr", "warmup_steps", "optimizer_kind", "seed"} <= params.keys()
+
+
+def test_publishing_again_adds_nothing(finished) -> None:
+    tracker = MemoryTracker()
+    publish(finished, tracker)
+    before, calls = contents(tracker), tracker.num_calls
+    publish(finished, tracker)
+    assert contents(tracker) == before
+    assert tracker.num_calls - calls < 10
+
+
+def test_a_store_that_is_new_gets_everything_again(finished) -> None:
+    first, second = MemoryTracker(), MemoryTracker()
+    publish(finished, first)
+    publish(finished, second)
+    assert contents(second) == contents(first)
+
+
+def test_a_tracker_that_is_down_leaves_the_study_behind_until_it_answers(finished) -> None:
+    tracker = MemoryTracker()
+    tracker.is_down = True
+    assert publish(finished, tracker) is PublishingState.BEHIND
+    assert finished.ledger.study(finished.study.id).publishing == "behind"
+    tracker.is_down = False
+    assert publish(finished, tracker) is PublishingState.CURRENT
+    assert len(contents(tracker)) == 8 + 1
+
+
+def test_what_was_published_while_it_trained_ends_up_as_if_published_at_the_end(make_house, finished) -> None:  # noqa: F811
+    whole, parts = MemoryTracker(), MemoryTracker()
+    publish(finished, whole)
+    house = make_house("live")
+    assert house.drive(stop=StopAfter(2)) is TrialState.QUEUED
+    publish(house, parts)
+    assert {status for status, _, _ in contents(parts).values()} == {"RUNNING"}
+    house.finish()
+    write_results(house.ledger, house.study.id, house.places, house.places.study_folder(house.study.id))
+    publish(house, parts)
+    assert _anonymous(parts, house) == _anonymous(whole, finished)
+
+
+def _anonymous(tracker: MemoryTracker, house) -> dict[str, object]:
+    return {key.replace(house.study.id, "id"): run for key, run in contents(tracker).items()}
+
+
+def test_a_study_over_the_limit_has_one_run_per_cell(finished) -> None:
+    tracker = MemoryTracker()
+    assert publish(finished, tracker, max_runs=7) is PublishingState.CURRENT
+    assert len(contents(tracker)) == 8 + 1  # one seed: as many cells as trials
+    assert not any(point.startswith("train_loss ") for _, points, _ in contents(tracker).values() for point in points)
+    before = contents(tracker)
+    publish(finished, tracker, max_runs=7)
+    assert contents(tracker) == before
