@@ -154,7 +154,8 @@ class Watch:
 
     def _mind_the_driver(self) -> None:
         if self._driver is None:
-            if not self._is_driven():
+            # In this order: a driver makes its study final before it gives its lease back.
+            if not self._is_driven() and not self._ledger.study(self._row.id).state.is_final:
                 self._launch()
             return
         status = self._driver.poll()

@@ -70,7 +70,7 @@ def start_publisher(study_id: str, places: Places, *, follow: bool) -> Driver:
     """Start `python -m workers.tracking --study ID`, at low priority: publishing never takes a core from training."""
     command = [*module_command("workers.tracking"), "--study", study_id, *places.flags()]
     command += ["--follow", "--parent-pid", str(os.getpid())] if follow else []
-    return _start(command, study_id, places.home / "logs" / f"{study_id}.tracking.log", nice=10)
+    return _start(command, study_id, places.home / "logs" / f"{study_id}.tracking.log", nice=19)
 
 
 def module_command(module: str) -> list[str]:
@@ -97,6 +97,8 @@ def ray_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_task_oom_retries": "1",
+        # Ray makes its workers nicer than everything else on the machine: a publisher beside them would win.
+        "RAY_worker_niceness": "0",
     }
 
 
@@ -115,6 +117,9 @@ def _start(
             env=child_environment(study_id) | (environment or {}),
             cwd=tempfile.gettempdir(),
             # A group of its own: Ctrl-C at the terminal reaches the command alone, which asks the driver to stop.
-            start_new_session=True,
+            # A nice one stays in its parent's session: Linux weighs processes by niceness within a session only, and
+            # shares the cores out evenly between sessions (autogroup).
+            start_new_session=not nice,
+            process_group=0 if nice else None,
         )
     return Driver(process, log)

@@ -15,14 +15,17 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """List the studies that ship with the program, or print one."""
+    from service.spec_files import parse_document
+
     if name is not None:
         if name not in preset_names():
             known = list(preset_names())
             raise SpecError([Problem("preset", show(name), f"one of {', '.join(known)}{did_you_mean(name, known)}")])
-        print(preset_text(name), end="")
+        if as_json:
+            print_json(parse_document(preset_text(name)))
+        else:
+            print(preset_text(name), end="")
         return
-    from service.spec_files import parse_document
-
     found = [(preset, parse_document(preset_text(preset)).get("description", "")) for preset in preset_names()]
     if as_json:
         print_json([{"name": preset, "description": description} for preset, description in found])

@@ -19,6 +19,8 @@ from workers.ledger.rows import EventKind, PackState
 from workers.records import PackWriter, RecordStore, SegmentRef
 from workers.results.write import write_results
 
+pytestmark = pytest.mark.slow  # every test trains
+
 
 def tables(house, folder: Path) -> dict[str, bytes]:
     write_results(house.ledger, house.study.id, house.places, folder)
@@ -42,7 +44,7 @@ def test_a_driver_that_is_asked_to_stop_saves_and_the_next_one_gives_the_same_bi
     make_house, tmp_path: Path, undisturbed
 ) -> None:
     house = make_house()
-    assert house.drive(stop=StopAfter(2)) is TrialState.QUEUED
+    assert house.drive(stop=StopAfter(3)) is TrialState.QUEUED
     packs = house.ledger.packs(house.study.id)
     assert {pack.state for pack in packs} == {PackState.QUEUED}
     assert all(pack.checkpoint is not None and 0 < pack.step < 40 for pack in packs)
@@ -52,7 +54,7 @@ def test_a_driver_that_is_asked_to_stop_saves_and_the_next_one_gives_the_same_bi
 
 def test_what_was_saved_at_a_stop_is_not_trained_again(make_house) -> None:
     house = make_house()
-    house.drive(stop=StopAfter(2))
+    house.drive(stop=StopAfter(3))
     (step,) = {pack.step for pack in house.ledger.packs(house.study.id)}
     house.trainers.clear()
     house.finish()
@@ -103,7 +105,7 @@ def test_a_pack_that_kills_every_trainer_is_errored_and_the_others_are_done(make
 
 def test_a_dead_trainer_while_stopping_loses_no_more_than_its_turn(make_house) -> None:
     house = make_house()
-    stop = StopAfter(2)
+    stop = StopAfter(3)
     assert house.drive(stop=stop, fate=once(3, DeadError("gone"))) is TrialState.QUEUED
     house.finish()
     assert house.ledger.counts(house.study.id)["done"] == 8
@@ -133,7 +135,7 @@ def _wrong_for_sgd():
 
 def test_a_study_of_other_data_is_not_continued(make_house, monkeypatch: pytest.MonkeyPatch) -> None:
     house = make_house()
-    house.drive(stop=StopAfter(2))
+    house.drive(stop=StopAfter(3))
     datasets = datasets_of(house.ledger)
     changed = {kind: facts.model_copy(update={"sha256": "0" * 64}) for kind, facts in datasets.items()}
     monkeypatch.setattr("workers.cluster.driver.datasets_of", lambda ledger: changed)
@@ -232,7 +234,7 @@ def test_a_study_of_finished_trials_alone_trains_nothing(make_house) -> None:
 
 def test_a_plan_is_not_continued_on_another_kind_of_device(make_house, monkeypatch: pytest.MonkeyPatch) -> None:
     house = make_house()
-    house.drive(stop=StopAfter(2))
+    house.drive(stop=StopAfter(3))
     monkeypatch.setattr(conftest, "FACTS", replace(conftest.FACTS, device_class="NVIDIA H200"))
     with pytest.raises(CannotRun, match="planned for device class cpu, this machine has NVIDIA H200"):
         house.drive()
@@ -274,7 +276,7 @@ def test_a_segment_that_is_gone_for_good_is_an_error(make_house, tmp_path: Path)
 
 def test_events_stay_gapless_through_all_of_it(make_house) -> None:
     house = make_house()
-    house.drive(stop=StopAfter(2))
+    house.drive(stop=StopAfter(3))
     house.finish(fate=once(2, DeadError("gone")))
     events = house.ledger.events(house.study.id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))

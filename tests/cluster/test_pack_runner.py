@@ -17,6 +17,8 @@ from workers.data import scan
 from workers.planning import expand_trials, measurement_plans, plan_packs
 from workers.records import RecordStore, SegmentRef
 
+pytestmark = pytest.mark.slow  # every test trains
+
 
 @pytest.fixture
 def task(make_house) -> PackTask:

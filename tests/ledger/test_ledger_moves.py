@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,6 +15,8 @@ from schemas.trials import Outcome, TrialState
 from tests.ledger.making import TTL_S, drive, new_study, new_trials, packs_of, receipt, segments
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, PackState
+
+pytestmark = pytest.mark.slow
 
 NUM_TRIALS = 4
 ANY_PACK = st.integers(0, 5)

@@ -13,6 +13,8 @@ from schemas.trials import TrialState
 from tests.ledger.making import TTL_S, new_study, planned, receipt, segments
 from workers.ledger.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NUM_THREADS = 8
 

@@ -12,6 +12,8 @@ from workers.science.registry import build_function, build_loss, build_model
 from workers.science.streams import generator
 from workers.science.tracing import Traced
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _trace_at_once(monkeypatch):

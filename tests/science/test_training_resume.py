@@ -16,6 +16,8 @@ from schemas.schedules import CosineDecay, GivenOptimum, LinearDecay, Schedule, 
 from schemas.trials import ProbePoints
 from workers.science.trainer import PackTrainer
 
+pytestmark = pytest.mark.slow
+
 PROBES = (
     SecantSmoothness(kind="secant_smoothness", every_steps=5),
     Sharpness(kind="sharpness", every_steps=10, max_hvps=6),

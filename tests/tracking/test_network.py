@@ -25,6 +25,8 @@ publisher.publish_trial(TrialPublication(key="0123456789/a", name="a", points=[M
 publisher.publish_parent(ParentPublication(key="0123456789", note="done", epoch_ms=1000, status=EndStatus.FINISHED))
 
 import threading
+
+pytestmark = pytest.mark.slow
 assert threading.active_count() == 1, threading.enumerate()  # telemetry would have a thread
 assert not [name for name in ("torch", "ray") if name in sys.modules]
 """

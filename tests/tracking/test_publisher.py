@@ -320,6 +320,8 @@ set_switches()
 import mlflow.db, mlflow.store.tracking.sqlalchemy_store  # before the fork: four imports at once take ten seconds
 from workers.tracking.mlflow_tracker import MlflowTracker
 
+pytestmark = pytest.mark.slow
+
 start, go = os.pipe()
 for _ in range(4):
     if os.fork() == 0:

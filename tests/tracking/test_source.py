@@ -14,6 +14,8 @@ from workers.tracking.names import KEY_TAG
 from workers.tracking.publisher import Publisher
 from workers.tracking.source import LedgerSource
 
+pytestmark = pytest.mark.slow  # every test trains
+
 
 def publish(house, tracker: MemoryTracker, **how: int) -> PublishingState:
     stop = threading.Event()
@@ -89,7 +91,7 @@ def test_what_was_published_while_it_trained_ends_up_as_if_published_at_the_end(
     whole, parts = MemoryTracker(), MemoryTracker()
     publish(finished, whole)
     house = make_house("live")
-    assert house.drive(stop=StopAfter(2)) is TrialState.QUEUED
+    assert house.drive(stop=StopAfter(3)) is TrialState.QUEUED
     publish(house, parts)
     assert {status for status, _, _ in contents(parts).values()} == {"RUNNING"}
     house.finish()

@@ -1,6 +1,7 @@
 """`python -m workers.cluster --study ID`: the driver of one study, from its plan to its report."""
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -95,6 +96,8 @@ def _write_results(ledger: Ledger, study_id: str, places: Places) -> int:
         write_results(ledger, study_id, places, places.study_folder(study_id))
     except Exception as error:
         log.exception("the report could not be written: %s", error)
+        with contextlib.suppress(OSError):  # an older one is not this study's answer any more
+            (places.study_folder(study_id) / "report.json").unlink(missing_ok=True)
         return EXIT_FAILED
     return EXIT_DONE
 

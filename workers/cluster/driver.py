@@ -88,6 +88,8 @@ class Driver:
         with local_ray(workers, gpus) as ray_here:
             trials = StudyTrials(study, datasets_of(self._ledger))
             ray_here.ready()
+            if self._reason_to_stop():
+                return
             self._slots = Slots(
                 lambda: start_trainer(self._places.records, str(self._places.data), device, min(1.0, gpus / workers)),
                 workers,

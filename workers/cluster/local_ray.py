@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import warnings
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import ray
 
+PREFIX = "warmup-bench-"
 OBJECT_STORE_BYTES = 150_000_000
 """Receipts are small and data never passes through Ray."""
 LONGEST_FOLDER = 40
@@ -35,7 +38,8 @@ class LocalRay:
 
     def __init__(self, num_cpus: int, num_gpus: int = 0) -> None:
         # An empty working folder, so that no folder of the user's is imported by a worker.
-        self._empty = tempfile.TemporaryDirectory(prefix="warmup-bench-", ignore_cleanup_errors=True)
+        _remove_leftovers()
+        self._empty = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
         self._before = Path.cwd()
         os.chdir(self._empty.name)
         # Inherited by every worker. As a runtime environment of the actors it would cost two seconds: the processes
@@ -82,6 +86,14 @@ class LocalRay:
                 namespace="warmup-bench",
                 _temp_dir=folder if len(folder) <= LONGEST_FOLDER else None,
             )
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of drivers that were killed, told by the process id in the name."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)  # another user's stays
 
 
 @contextmanager
