@@ -27,7 +27,7 @@ test: $(STAMP)
 # Format, lint, types, import contracts and the fast tests: under a minute.
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -m 'not slow' -q
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
