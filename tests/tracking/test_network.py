@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 _WITHOUT_NETWORK = """
 import socket, sys
 sys.path.insert(0, {root!r})
@@ -14,6 +18,8 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 
 from pathlib import Path
+
+import pytest
 from workers.tracking.places import open_tracker
 from workers.tracking.publications import EndStatus, MetricPoint, ParentPublication, StudyPublication, TrialPublication
 from workers.tracking.publisher import Publisher
@@ -26,7 +32,6 @@ publisher.publish_parent(ParentPublication(key="0123456789", note="done", epoch_
 
 import threading
 
-pytestmark = pytest.mark.slow
 assert threading.active_count() == 1, threading.enumerate()  # telemetry would have a thread
 assert not [name for name in ("torch", "ray") if name in sys.modules]
 """

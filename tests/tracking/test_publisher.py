@@ -25,6 +25,8 @@ from workers.tracking.publications import (
 )
 from workers.tracking.publisher import Publisher
 
+pytestmark = pytest.mark.slow
+
 EPOCH_MS = 1_700_000_000_000
 STUDY = StudyPublication(
     study_id="0123456789abcdef", name="warm", spec_json='{"name": "warm"}', epoch_ms=EPOCH_MS, tags={"owner": "ана"}
@@ -320,7 +322,6 @@ set_switches()
 import mlflow.db, mlflow.store.tracking.sqlalchemy_store  # before the fork: four imports at once take ten seconds
 from workers.tracking.mlflow_tracker import MlflowTracker
 
-pytestmark = pytest.mark.slow
 
 start, go = os.pipe()
 for _ in range(4):
