@@ -173,7 +173,9 @@ class RecordStore:
         try:
             data = self._place.get(ref.name)
         except FileNotFoundError as error:
-            raise CorruptRecord(f"{self.root}/{ref.name}: missing, though its manifest was committed") from error
+            raise CorruptRecord(
+                f"{self.root}/{ref.name}: missing, though its manifest was committed; where records lie elsewhere, say so with --records"
+            ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != ref.sha256:
             raise CorruptRecord(
