@@ -45,6 +45,28 @@ def test_importing_loads_nothing_heavy(modules, also_absent):
     assert not (HEAVY | also_absent) & set(done.stdout.split())
 
 
+ALONE = """
+import importlib, pkgutil, sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Nothing())
+import workers.science
+for module in pkgutil.walk_packages(workers.science.__path__, "workers.science."):
+    importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.slow
+def test_science_is_imported_where_there_is_no_ray_mlflow_or_sql():
+    absent = HEAVY - {"torch"} | {"sqlalchemy", "alembic", "pyarrow", "fsspec", "ruamel", "structlog", "typer", "rich"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE.format(absent=absent)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_says_what_it_is_for_and_stays_readable(path):
     text = path.read_text(encoding="utf-8")

@@ -95,6 +95,11 @@ def test_a_chunk_is_about_two_seconds_where_the_past_is_known(expand, small, dat
     assert packs_of(trials, datasets, steps_per_second={key: 1e6})[0].chunk_steps == 400
 
 
+def test_a_large_model_gets_short_chunks_before_it_has_a_past(expand, small, datasets):
+    _, trials = expand(small(workload={"model": {"kind": "mlp", "widths": [4096, 4096]}}))
+    assert packs_of(trials, datasets, pack_size=1)[0].chunk_steps < 10
+
+
 def test_a_pack_makes_as_many_steps_as_its_trials(expand, small, datasets):
     _, trials = expand(small(workload={"budget": {"epochs": 2}}))
     assert packs_of(trials, datasets)[0].total_steps == total_steps(trials[0].workload, datasets["digits"]) == 36

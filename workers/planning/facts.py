@@ -15,12 +15,6 @@ def num_parameters(workload: Workload, facts: DatasetFacts | None) -> int:
     return _mlp_parameters(workload.model, _product(facts.input_shape), facts.num_classes)
 
 
-def bytes_per_value(workload: Workload) -> int:
-    """4 in float32, 8 in float64."""
-    precision = workload.dtype if isinstance(workload, Analytic) else workload.precision
-    return 8 if precision == "float64" else 4
-
-
 def model_kind(workload: Workload) -> str:
     """The model's kind, or `analytic`."""
     return "analytic" if isinstance(workload, Analytic) else workload.model.kind

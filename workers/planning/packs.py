@@ -11,10 +11,15 @@ from schemas.base import canonical_json, without_defaults
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.schedules import SmoothnessLawWarmup
 from schemas.trials import TrialSpec, total_steps
+from schemas.workloads import Analytic, Workload
 from workers.planning.facts import model_kind, num_parameters
 
+CHUNK_S = 2.0
+"""A chunk takes at most about this long, so that cancel and preemption are obeyed soon."""
 CHUNK_STEPS = 100
-"""Steps per chunk where nothing is known of this device class: a chunk is at most about 2 s."""
+"""Steps per chunk, at most, where nothing is known of this device class."""
+ASSUMED_FLOPS = 2e10
+"""Operations per second of one core in float32: what a chunk of a large model is kept short by until one has run."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def plan_packs(
             device_class, model_kind(members[0].workload), num_parameters(members[0].workload, facts)
         )
         steps = total_steps(members[0].workload, facts)
-        chunk = _chunk_steps(steps, (steps_per_second or {}).get(key))
+        seen = (steps_per_second or {}).get(key)
+        chunk = _chunk_steps(steps, seen, _operations_per_step(members[0].workload, facts) * size)
         for first in range(0, len(members), size):
             ids = tuple(trial.trial_id for trial in members[first : first + size])
             packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, steps, ids))
@@ -96,9 +102,19 @@ def _pack_id(key: str, size: int, ids: tuple[str, ...]) -> str:
     return hashlib.sha256(canonical_json([key, size, list(ids)])).hexdigest()[:20]
 
 
-def _chunk_steps(steps: int, steps_per_second: float | None) -> int:
-    chunk = CHUNK_STEPS if steps_per_second is None else max(1, int(2.0 * steps_per_second))
-    return min(chunk, steps)
+def _chunk_steps(steps: int, steps_per_second: float | None, operations_per_step: float) -> int:
+    if steps_per_second is None:
+        return max(1, min(CHUNK_STEPS, steps, int(CHUNK_S * ASSUMED_FLOPS / operations_per_step)))
+    return min(max(1, int(CHUNK_S * steps_per_second)), steps)
+
+
+def _operations_per_step(workload: Workload, facts: DatasetFacts | None) -> float:
+    """Of one trial: 2 per parameter and example forward, 4 backward."""
+    examples = 1
+    if not isinstance(workload, Analytic):
+        assert facts is not None
+        examples = facts.num_train if workload.batch_size == "full" else workload.batch_size
+    return 6.0 * num_parameters(workload, facts) * examples
 
 
 @lru_cache(maxsize=1)

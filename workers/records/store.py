@@ -174,7 +174,8 @@ class RecordStore:
             data = self._place.get(ref.name)
         except FileNotFoundError as error:
             raise CorruptRecord(
-                f"{self.root}/{ref.name}: missing, though its manifest was committed; where records lie elsewhere, say so with --records"
+                f"{self.root}/{ref.name}: missing, though its manifest was committed;"
+                " where records lie elsewhere, say so with --records"
             ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != ref.sha256:
