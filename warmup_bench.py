@@ -133,7 +133,8 @@ def run(
         SpecError: the study is refused. DriverFailed: it could not be run to its end.
     """
     from service.cli.display import Display
-    from service.running import DriverFailed, Watch, accept, collect, prepare
+    from service.requests import accept
+    from service.running import DriverFailed, Watch, collect, prepare
     from service.spec_files import read_document
     from workers.ledger.ledger import Ledger
     from workers.places import Places

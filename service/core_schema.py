@@ -3,8 +3,10 @@
 import re
 from typing import Any
 
-from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.resolver import VersionedResolver
+
+MAX_DIGITS = 1_000
 
 _RULES = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
@@ -41,6 +43,8 @@ class CoreConstructor(SafeConstructor):
 def _construct_int(constructor: CoreConstructor, node: Any) -> int:
     word = constructor.construct_scalar(node)
     base = {"0o": 8, "0x": 16}.get(word[:2], 10)
+    if len(word) > MAX_DIGITS:  # Python refuses much longer ones too, in words about its own settings
+        raise ConstructorError(None, None, f"a number of {len(word)} digits", node.start_mark)
     return int(word[2:] if base != 10 else word, base)
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts, dataset_facts
-from schemas.study import Study, parse_study
+from schemas.study import Study
 from schemas.trials import total_steps
+from service.requests import accept
 from workers.cards import cards
 from workers.cores import num_cores
-from workers.data import scan
 from workers.ledger.ledger import Ledger
 from workers.places import Places
-from workers.planning import Estimate, estimate, expand_trials, measurement_plans, plan_packs
+from workers.planning import Estimate, estimate, measurement_plans, plan_packs
 from workers.planning.packs import PackPlan
 
 
@@ -45,11 +45,10 @@ def plan_study(document: Any, places: Places, workers: int | None = None) -> Pla
     """Plan a document without running it. Writes nothing.
 
     Raises:
-        SpecError: the document is refused. DataMissing: a data set is not here.
+        SpecError: the document is refused, or asks for a device that is not here. DataMissing.
     """
-    study = parse_study(document)
-    datasets = {facts.kind: facts for facts in scan(places.data)}
-    trials = expand_trials(study, datasets)
+    request = accept(document, places)
+    study, trials, datasets = request.study, request.trials, request.datasets
     device_class = device_class_here(study.fields.execution.device)
     packs = plan_packs(trials, datasets, device_class=device_class)
     plans = measurement_plans(trials, study.fields, datasets)

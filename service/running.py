@@ -9,19 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from schemas.errors import Problem, SpecError, WarmupBenchError
-from schemas.study import Study, parse_study
-from schemas.trials import TrialSpec
+from schemas.errors import WarmupBenchError
+from schemas.study import Study
+from schemas.trials import TrialSpec, TrialState
 from service.progress import Progress
-from workers.cards import cards
-from workers.data import scan
+from service.requests import Request
 from workers.launcher import Driver, start_driver
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
-from workers.planning import expand_trials
 from workers.results.folder import check_folder, copy_results, default_folder_name
 from workers.studies import create_study, publish_data
 
@@ -35,14 +32,6 @@ EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE = 0, 1, 3, 4
 
 
 @dataclass(frozen=True)
-class Request:
-    """A study that is accepted, and nothing written yet."""
-
-    study: Study
-    trials: list[TrialSpec]
-
-
-@dataclass(frozen=True)
 class Prepared:
     """A study that is in the ledger."""
 
@@ -50,18 +39,6 @@ class Prepared:
     study: Study
     folder: Path
     is_new: bool
-
-
-def accept(document: Any, places: Places) -> Request:
-    """Validate and expand a document. Writes nothing.
-
-    Raises:
-        SpecError: the document is refused, or asks for a device that is not here. DataMissing.
-    """
-    study = parse_study(document)
-    if study.fields.execution.device == "cuda" and not cards():
-        raise SpecError([Problem("execution.device", "cuda", "cpu or auto: there is no CUDA device here")])
-    return Request(study, expand_trials(study, {facts.kind: facts for facts in scan(places.data)}))
 
 
 def prepare(ledger: Ledger, request: Request, places: Places, out: Path | None) -> Prepared:
@@ -127,6 +104,14 @@ class Watch:
         if self._driver is not None:
             self._driver.stop()
             self._free_lease()
+            self._queue_again()
+
+    def _queue_again(self) -> None:
+        # A driver that had to be killed could not say that it has stopped: what it ran waits again.
+        row, lease = self._ledger.study(self._row.id), self._ledger.lease(self._row.id, "run")
+        if row.state is TrialState.RUNNING and (lease is None or not lease.is_fresh):
+            self._ledger.requeue_packs(row.id, None, row.attempt, "its driver was killed")
+            self._ledger.set_study_state(row.id, TrialState.QUEUED, reason="its driver was killed", fence=row.attempt)
 
     @property
     def has_failed(self) -> bool:

@@ -8,7 +8,7 @@ import typer
 from schemas.errors import DataMissing, SpecError, WarmupBenchError
 from service.cli import data, listing, plan, presets, report, run, show, sync
 
-EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="warmup-bench",
@@ -49,8 +49,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
+        # Whoever read has gone, perhaps before the end: a driver of ours notices that its command is gone, and stops.
         sys.stderr.close()
-        sys.exit(EXIT_DONE)
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def run(
     """Run a study and end with its verdict. Running it again continues with what is missing."""
     where = places(home, records, data, tracking_uri)
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
-    from service.running import accept, collect, prepare
+    from service.requests import accept
+    from service.running import collect, prepare
     from service.spec_files import read_document
     from workers.ledger.ledger import Ledger
 

@@ -26,7 +26,7 @@ from workers.places import Places
 from workers.planning import expand_trials
 from workers.studies import create_study, publish_data
 
-FACTS = TrainerFacts("cpu", str(torch.__version__), "TEST", None, {})
+FACTS = TrainerFacts("cpu", str(torch.__version__), "TEST", None, 1, {})
 
 
 class DeadError(Exception):

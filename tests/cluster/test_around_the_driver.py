@@ -116,3 +116,19 @@ def test_a_torch_for_cpus_has_no_cards(two_cards: Path, monkeypatch: pytest.Monk
 
 def test_a_machine_without_the_kernel_module_has_no_cards(tmp_path: Path) -> None:
     assert cards({}, tmp_path / "nothing") == []
+
+
+def test_a_stop_request_takes_its_signals_back_from_whoever_took_them() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = StopRequest()
+        stop.keep_listening()
+        assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM], "it takes nothing that it was not given"
+        stop.listen()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as ray.init and ray.shutdown do
+        stop.keep_listening()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.reason == "asked to stop"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

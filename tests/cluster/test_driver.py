@@ -285,3 +285,11 @@ def test_events_stay_gapless_through_all_of_it(make_house) -> None:
 
 def test_a_runner_without_a_pack_says_so_instead_of_raising(tmp_path: Path) -> None:
     assert PackRunner(str(tmp_path), None).advance(None, 1.0).error is not None
+
+
+def test_a_pack_says_under_which_lease_it_was_started(make_house) -> None:
+    house = make_house()
+    house.drive(stop=StopAfter(3))
+    assert {pack.fence for pack in house.ledger.packs(house.study.id)} == {1}
+    house.finish()
+    assert {pack.fence for pack in house.ledger.packs(house.study.id)} == {2}

@@ -10,7 +10,8 @@ import pytest
 from schemas.errors import PlaceError
 from schemas.trials import TrialState
 from service.progress import Progress
-from service.running import EXIT_FAILED, EXIT_NOT_MINE, DriverFailed, Prepared, Watch, accept, collect, prepare
+from service.requests import accept
+from service.running import EXIT_FAILED, EXIT_NOT_MINE, DriverFailed, Prepared, Watch, collect, prepare
 from tests.cluster.conftest import House, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
 from workers.ledger.ledger import Ledger

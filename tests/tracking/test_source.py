@@ -58,7 +58,7 @@ def test_a_trials_run_has_its_curves_its_end_and_what_it_was(finished) -> None:
     _, points, params = next(run for key, run in contents(tracker).items() if "/" in key)
     keys = {point.split()[0] for point in points}
     assert {"train_loss", "lr", "validation_loss", "sharpness", "secant_smoothness", "final_test_accuracy"} <= keys
-    assert {"schedule", "peak_lr", "warmup_steps", "optimizer_kind", "seed"} <= params.keys()
+    assert {"schedule", "peak_lr", "warmup_steps", "optimizer.kind", "workload.batch_size", "seed"} <= params.keys()
 
 
 def test_publishing_again_adds_nothing(finished) -> None:

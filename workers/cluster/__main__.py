@@ -107,7 +107,7 @@ def _let_publish(ledger: Ledger, study_id: str, fence: int, publisher: Child | N
         return
     deadline = time.monotonic() + PUBLISHER_DRAIN_S
     while publisher.poll() is None and time.monotonic() < deadline and not stop.reason:
-        stop.listen()  # Ray is shut down in the background, at a time that is not known here
+        stop.keep_listening()
         time.sleep(POLL_S)
     if publisher.poll() != 0:
         log.warning("publishing is behind; `warmup-bench sync` catches up")

@@ -88,6 +88,7 @@ class Driver:
         with local_ray(workers, gpus) as ray_here:
             trials = StudyTrials(study, datasets_of(self._ledger))
             ray_here.ready()
+            self._stop.keep_listening()
             if self._reason_to_stop():
                 return
             self._slots = Slots(
@@ -225,6 +226,7 @@ class Driver:
 
     def _reason_to_stop(self) -> str:
         self._heartbeat.check()
+        self._stop.keep_listening()
         if self._ledger.cancel_requested(self._study_id):
             return "cancelled"
         return self._place_error or self._stop.reason

@@ -51,5 +51,6 @@ class TrainerFacts:
     torch_version: str
     cpu_capability: str | None
     cuda_version: str | None
+    intra_op_threads: int
     origins: Mapping[str, str]
     """Package -> folder that it was imported from."""

@@ -124,6 +124,7 @@ def _execution_id(facts: TrainerFacts, pack_size: int) -> str:
         device_class=facts.device_class,
         cpu_capability=facts.cpu_capability,
         cuda_version=facts.cuda_version,
+        intra_op_threads=facts.intra_op_threads,
         pack_size=pack_size,
     ).execution_id
 

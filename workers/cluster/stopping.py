@@ -11,11 +11,22 @@ class StopRequest:
     def __init__(self, parent_pid: int | None = None) -> None:
         self._parent_pid = parent_pid
         self._reason = ""
+        self._is_listening = False
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT. To be called again after `ray.shutdown`, which puts SIGTERM's default back."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        """Take SIGTERM and SIGINT, for the whole process; only in its main thread."""
+        self._is_listening = True
+        self.keep_listening()
+
+    def keep_listening(self) -> None:
+        """Take them back, where they were taken before.
+
+        Ray's start lays a handler of its own over ours, which calls ours and aborts the process three seconds later;
+        its shutdown puts the default back. Both happen in the background, so this is called at every turn.
+        """
+        if self._is_listening:
+            signal.signal(signal.SIGTERM, self._on_signal)
+            signal.signal(signal.SIGINT, self._on_signal)
 
     @property
     def reason(self) -> str:

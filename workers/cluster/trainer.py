@@ -35,6 +35,7 @@ class Trainer:
             torch_version=str(torch.__version__),
             cpu_capability=None if is_cuda else torch.backends.cpu.get_cpu_capability(),
             cuda_version=torch.version.cuda if is_cuda else None,
+            intra_op_threads=torch.get_num_threads(),
             origins=package_origins(),
         )
 

@@ -93,7 +93,7 @@ def _give_errored_members_their_own_packs(work: StudyWrite, number: int) -> None
             execution_id=old.execution_id,
             plan=old.plan,
         )
-        work.connection.execute(insert(packs), new_pack(work.study_id, old.round, pack))
+        work.connection.execute(insert(packs), new_pack(work.study_id, old.round, work.study.attempt, pack))
         moved = trials.c.row.in_([row.row for row in rows])
         work.connection.execute(update(trials).where(moved).values(pack_id=pack.pack_id))
 

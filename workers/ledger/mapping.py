@@ -103,6 +103,7 @@ def pack_row(row: SqlRow) -> PackRow:
         execution_id=row.execution_id,
         state=PackState(row.state),
         attempt=row.attempt,
+        fence=row.fence,
         step=row.step,
         manifest=row.manifest,
         checkpoint=row.checkpoint,
@@ -136,7 +137,7 @@ def new_trial(study_id: str, trial: NewTrial) -> dict[str, Any]:
     }
 
 
-def new_pack(study_id: str, round_number: int, pack: NewPack) -> dict[str, Any]:
+def new_pack(study_id: str, round_number: int, fence: int, pack: NewPack) -> dict[str, Any]:
     """The columns of a pack that is queued for the first time."""
     return {
         "pack_id": pack.pack_id,
@@ -150,6 +151,7 @@ def new_pack(study_id: str, round_number: int, pack: NewPack) -> dict[str, Any]:
         "execution_id": pack.execution_id,
         "state": PackState.QUEUED,
         "attempt": 0,
+        "fence": fence,
         "step": 0,
         "manifest": [],
         "reason": "",

@@ -20,7 +20,7 @@ def start_packs(ledger: Store, study_id: str, pack_ids: Sequence[str], fence: in
         WrongState: a pack is not queued.
     """
     with ledger.write_study(study_id, fence) as work:
-        values = {"state": PackState.RUNNING, "attempt": packs.c.attempt + 1, "started_ms": work.now_ms}
+        values = {"state": PackState.RUNNING, "attempt": packs.c.attempt + 1, "fence": fence, "started_ms": work.now_ms}
         _move_packs(work, pack_ids, PackState.RUNNING, values)
         running = {"state": TrialState.RUNNING, "started_ms": work.now_ms}
         _move_trials(work, pack_ids, TrialState.RUNNING, running)

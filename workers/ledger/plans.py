@@ -157,7 +157,8 @@ def _insert_packs(
     work: StudyWrite, round_number: int, new: Sequence[NewPack], rows: dict[str, SqlRow], *, replanned: bool
 ) -> None:
     for pack_chunk in chunks(new, CHUNK_ROWS):
-        work.connection.execute(insert(packs), [new_pack(work.study_id, round_number, pack) for pack in pack_chunk])
+        rows_of_packs = [new_pack(work.study_id, round_number, work.study.attempt, pack) for pack in pack_chunk]
+        work.connection.execute(insert(packs), rows_of_packs)
     placements = (
         {
             "b_row": rows[trial_id].row,

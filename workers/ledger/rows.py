@@ -148,6 +148,8 @@ class PackRow:
     state: PackState
     attempt: int
     """How often it was started; part of the names of its record files."""
+    fence: int
+    """The run lease under which it was planned, or last started."""
     step: int
     """Steps whose records are durable."""
     manifest: list[dict[str, Any]]

@@ -88,6 +88,8 @@ packs = Table(
     Column("execution_id", HASH, nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),
+    # Under which run lease it was planned, or last started.
+    Column("fence", Integer, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("manifest", JsonText, nullable=False),
     Column("checkpoint", JsonText),

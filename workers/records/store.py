@@ -159,10 +159,6 @@ class RecordStore:
         """The state that was saved, bit for bit. Raises CorruptRecord where the bytes are not those saved."""
         return checkpoints.decode(self._verified(checkpoint))
 
-    def delete_checkpoint(self, checkpoint: CheckpointRef) -> None:
-        """Delete a checkpoint that a newer one, or the end of its pack, has replaced."""
-        self._place.delete(checkpoint.name)
-
     def check_writable(self) -> None:
         """Write, read and delete a small object. Raises PlaceError where that fails."""
         name = _put_once(self._place, "writable", ".token", b"token")

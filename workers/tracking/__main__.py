@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 the tracker has everything, 3 it is behind, 1 failed."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # MLflow's, which says what it finds at every start
     places = Places.resolve(
         home=options.home, records=options.records, data=options.data, tracking_uri=options.tracking_uri
     )
@@ -59,7 +60,11 @@ def _publish(ledger: Ledger, study_id: str, places: Places, stop: threading.Even
                 log.warning("study %s: another process is publishing it", study_id)
                 return EXIT_BEHIND
             source = LedgerSource(ledger, study_id, places, stop)
-            state = run_publisher(source, Publisher(tracker), stop, poll_s=0.5, while_it_moves=not follow)
+            publisher = Publisher(tracker)
+            state = run_publisher(source, publisher, stop, poll_s=0.5, while_it_moves=not follow)
+            if state is PublishingState.CURRENT and source.had_predecessor:
+                # One that was killed may have made a run that it was not able to acknowledge.
+                publisher.discard_duplicates(source.acknowledged())
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_BEHIND

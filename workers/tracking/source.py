@@ -111,6 +111,16 @@ class LedgerSource:
         done = PublicationRow(row.key, acknowledgement.run_id, row.offset, acknowledgement.ended)
         self._ledger.record_publications(self._row.id, [done], self._fence)
 
+    @property
+    def had_predecessor(self) -> bool:
+        """Whether another driver, with a publisher of its own, had this study before."""
+        return self._fence > 1
+
+    def acknowledged(self) -> dict[str, str]:
+        """Key -> run, of all that the tracker holds completely."""
+        done = self._ledger.final_publications(self._row.id)
+        return {self._key(row.key): row.run_id for row in done if row.key != self._row.id}
+
     def refuse(self, key: str, reason: str) -> None:
         """Leave it out of this process's batches; `sync` offers it again."""
         self._pending.pop(key, None)
@@ -217,14 +227,12 @@ class LedgerSource:
         return {
             "workload": trial.workload,
             "optimizer": trial.optimizer,
-            "optimizer_kind": optimizer.kind,
             "schedule": trial.schedule,
-            "warmup_kind": schedule.warmup.kind,
             "warmup_steps": steps,
-            "decay_kind": schedule.decay.kind,
             "peak_lr": trial.peak_lr,
-            "task": workload.task,
-            **{path: json.dumps(value) for path, value in trial.swept.items()},
+            **_leaves("workload", workload.model_dump(mode="json")),
+            **_leaves("optimizer", optimizer.model_dump(mode="json")),
+            **_leaves("schedule", schedule.model_dump(mode="json")),
         }
 
     def _cells(self) -> Sequence[TrialPublication]:
@@ -307,6 +315,19 @@ def _by_trial(data: pa.Table) -> list[tuple[str, dict[str, np.ndarray]]]:
     firsts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
     parts = np.split(order, firsts[1:])
     return [(ids.dictionary[int(codes[part[0]])].as_py(), {n: c[part] for n, c in columns.items()}) for part in parts]
+
+
+def _leaves(path: str, node: Any) -> dict[str, object]:
+    """`optimizer.momentum` -> 0.9 for all that a component says, lists as JSON; what it says is null is left out."""
+    if isinstance(node, dict):
+        found: dict[str, object] = {}
+        for name, value in node.items():
+            if name not in ("name", "peak_lrs"):
+                found |= _leaves(f"{path}.{name}", value)
+        return found
+    if node is None:
+        return {}
+    return {path: json.dumps(node) if isinstance(node, list) else node}
 
 
 def _headline(trial: TrialRow) -> dict[str, float]:

@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("manifest", sa.Text(), nullable=False),
         sa.Column("checkpoint", sa.Text()),

@@ -1,0 +1,36 @@
+"""Takes a document or refuses it, with everything that is wrong with it here and now. Writes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.catalog import DatasetFacts
+from schemas.errors import Problem, SpecError
+from schemas.study import Study, parse_study
+from schemas.trials import TrialSpec
+from workers.cards import cards
+from workers.data import scan
+from workers.places import Places
+from workers.planning import expand_trials
+
+
+@dataclass(frozen=True)
+class Request:
+    """A study that is accepted, and nothing written yet."""
+
+    study: Study
+    trials: list[TrialSpec]
+    datasets: Mapping[str, DatasetFacts]
+
+
+def accept(document: Any, places: Places) -> Request:
+    """Validate and expand a document. Writes nothing.
+
+    Raises:
+        SpecError: the document is refused, or asks for a device that is not here. DataMissing.
+    """
+    study = parse_study(document)
+    if study.fields.execution.device == "cuda" and not cards():
+        raise SpecError([Problem("execution.device", "cuda", "cpu or auto: there is no CUDA device here")])
+    datasets = {facts.kind: facts for facts in scan(places.data)}
+    return Request(study, expand_trials(study, datasets), datasets)
