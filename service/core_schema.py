@@ -43,7 +43,7 @@ class CoreConstructor(SafeConstructor):
 def _construct_int(constructor: CoreConstructor, node: Any) -> int:
     word = constructor.construct_scalar(node)
     base = {"0o": 8, "0x": 16}.get(word[:2], 10)
-    if len(word) > MAX_DIGITS:  # Python refuses much longer ones too, in words about its own settings
+    if base == 10 and len(word) > MAX_DIGITS:  # Python refuses much longer ones too, in words about its own settings
         raise ConstructorError(None, None, f"a number of {len(word)} digits", node.start_mark)
     return int(word[2:] if base != 10 else word, base)
 
