@@ -113,7 +113,7 @@ def test_plan_refuses_the_same(refused) -> None:
 
 
 def test_a_device_that_is_not_here_is_refused(refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.running.cards", list)
+    monkeypatch.setattr("service.requests.cards", list)
     (line,) = refused(_with(lambda d: d.update(execution={"device": "cuda"})))
     assert line.startswith("error: execution.device: got cuda, allowed cpu or auto")
 
@@ -128,6 +128,6 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys, monkeypatch
 
 
 def test_a_missing_data_set_is_refused_with_what_to_do(refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.running.scan", lambda folder: [])
+    monkeypatch.setattr("service.requests.scan", lambda folder: [])
     (line,) = refused(digits(60))
     assert "digits" in line

@@ -38,7 +38,7 @@ def test_a_file_whose_data_has_changed_makes_a_new_study(house: House, monkeypat
     from workers.data import scan
 
     changed = [facts.model_copy(update={"sha256": "0" * 64}) for facts in scan(None)]
-    monkeypatch.setattr("service.running.scan", lambda folder: changed)
+    monkeypatch.setattr("service.requests.scan", lambda folder: changed)
     assert prepared(house, digits(40, num_seeds=1)).is_new
 
 
