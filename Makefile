@@ -22,7 +22,7 @@ demo: $(STAMP)
 	@$(BIN)/warmup-bench run quickstart --home demo/home --out demo/quickstart
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Format, lint, types, import contracts and the fast tests: under a minute.
 check: $(STAMP)
