@@ -4,7 +4,7 @@ import warmup_bench as wb
 study = wb.run("quickstart")                # a preset, a YAML file, or a document as a dictionary
 study.trials.groupby("schedule")["final_validation_loss"].min()
 print(study.verdict)
-study.figure("final_metric")                # a plotly figure
+study.figure("metric_over_peak_lr")         # a plotly figure
 """
 
 import importlib.util

@@ -86,7 +86,9 @@ def _groups(ranking: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("schedule", "best peak lr", rows[0]["metric"], "sd", "trained", "vs baseline", "largest usable lr"):
-        table.add_column(heading, justify="left" if heading in ("schedule", "vs baseline") else "right")
+        # Folded, not cut: two variants of a sweep may differ in their last letters alone.
+        is_text = heading in ("schedule", "vs baseline")
+        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(
             row["schedule"],
@@ -95,7 +97,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
             _number(row["sd"]),
             f"{row['trained']}/{row['num_trials']}",
             _against(row),
-            _number(row["largest_usable_peak_lr"]),
+            row["largest_usable"],
         )
     return table
 

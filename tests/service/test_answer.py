@@ -26,6 +26,7 @@ ROW = {
     "low": -0.06,
     "high": -0.04,
     "largest_usable_peak_lr": 0.3,
+    "largest_usable": "0.3",
 }
 ANSWER = {
     "verdict": "warmup wins\n",

@@ -16,13 +16,14 @@ from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_t
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
+from workers.analysis.phrases import usable_bound
 from workers.analysis.plain import json_text, plain
 from workers.analysis.question import read_question
 from workers.analysis.ranking import Group, make_groups
 from workers.analysis.reading import ResultFolder
 from workers.analysis.scores import score_trials
 from workers.analysis.usable import mark_usable
-from workers.analysis.words import paragraph
+from workers.analysis.words import measured, paragraph
 
 REPORT_VERSION = 1
 
@@ -54,7 +55,12 @@ class StudyReport:
             f"{label}\n{fill(' '.join(sentences), 100, break_long_words=False, break_on_hyphens=False)}"
             for label, sentences in self.verdicts.items()
         ]
-        return "\n\n".join([header, *paragraphs]) + "\n"
+        return "\n\n".join([header, *paragraphs, *self.measured_notes]) + "\n"
+
+    @property
+    def measured_notes(self) -> tuple[str, ...]:
+        """What must be known of the measurements before they are relied on."""
+        return tuple(measured(self.probes))
 
     def to_json(self) -> dict[str, Any]:
         """JSON types alone; numbers that are not finite are the strings NaN, Infinity, -Infinity."""
@@ -130,6 +136,7 @@ def ranking_table(report: StudyReport) -> list[dict[str, Any]]:
                     "low": comparison.low if comparison else None,
                     "high": comparison.high if comparison else None,
                     "largest_usable_peak_lr": contender.usable.rate,
+                    "largest_usable": usable_bound(contender.usable),
                     "steps_to_target": contender.steps.median,
                     "edge": contender.edge,
                 }

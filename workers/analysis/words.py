@@ -1,8 +1,10 @@
 """The verdict in plain words: what a training engineer reads first."""
 
 import math
+from collections.abc import Sequence
 
 from workers.analysis.comparison import Comparison, Verdict
+from workers.analysis.costs import ProbeQuality
 from workers.analysis.headline import headline
 from workers.analysis.phrases import some, steps_text, usable_ratio, usable_text
 from workers.analysis.plain import alike, listed, number, plural, signed
@@ -10,6 +12,8 @@ from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
 from workers.analysis.usable import LargestUsable
 
+GOOD_SHARE = 0.9
+"""Of the points of a probe: where fewer converged, the verdict says so."""
 _VERB = {Verdict.WINS: "wins", Verdict.LOSES: "loses", Verdict.TIES: "ties"}
 
 
@@ -25,6 +29,20 @@ def paragraph(group: Group, question: Question) -> tuple[str, ...]:
     short = [sentence] if (sentence := headline(group)) else []
     leading = [*steps, *tuned, *usable] if group.analytic else [*short, *tuned, *usable, *steps]
     return (*leading, *_edges(group), *_counts(group), *_caveats(group, question))
+
+
+def measured(probes: Sequence[ProbeQuality]) -> list[str]:
+    """What must be known of the measurements before they are relied on: how many of them did not converge."""
+    loose = [probe for probe in probes if probe.points and probe.converged < GOOD_SHARE]
+    told = [
+        f"{probe.probe} converged in {100 * probe.converged:.0f} % of its {probe.points:,} points" for probe in loose
+    ]
+    if not told:
+        return []
+    return [
+        f"Measured\n{some(told)}; the others carry their residual (column `error`). A larger probe_budget,"
+        " or fewer points, lets more converge."
+    ]
 
 
 def _tuned_result(group: Group, question: Question) -> list[str]:
