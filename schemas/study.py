@@ -151,7 +151,9 @@ def parse_study(raw: Any, limits: Limits | None = None) -> Study:
     problems += size
     within = fields is not None and not size
     links = fields.link if fields is not None and within else ()
-    axes = {axis: _expanded(entries, links, problems, whole=within) for axis, entries in outlines.items()}
+    # Trials are counted where every axis has items; where one has none, nothing bounds what the others expand to.
+    whole = within and all(outlines.values())
+    axes = {axis: _expanded(entries, links, problems, whole=whole) for axis, entries in outlines.items()}
     if fields is not None and within:
         intact = {axis for axis in FAMILIES if isinstance(raw.get(axis), list) and len(axes[axis]) == len(raw[axis])}
         problems += _cross_problems(fields, axes, intact)

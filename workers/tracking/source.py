@@ -149,7 +149,9 @@ class LedgerSource:
 
     def _publication(self, row: UnpublishedRow, trial: TrialRow, points: list[MetricPoint]) -> TrialPublication:
         key = self._key(row.trial_id)
-        before = sum(point.step < row.offset for point in points)
+        # The last row of a trial that ended early may lie off the stride: it was thinned away while the trial was not
+        # known to have ended. So an end is published with all points again; those that are there are kept once.
+        before = 0 if row.is_final else sum(point.step < row.offset for point in points)
         known = None if row.run_id is None else Acknowledgement(key, row.run_id, before)
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
