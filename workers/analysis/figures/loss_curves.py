@@ -1,9 +1,9 @@
 """How the training loss falls under each schedule at its best peak learning rate."""
 
-from workers.analysis.figures.model import Axis, Figure, Panel, Series, numbers
-from workers.analysis.figures.source import FigureSource, curve_over_seeds
-from workers.analysis.plain import number
-from workers.analysis.ranking import Contender, Group
+from workers.analysis.figures.bands import band_over_seeds
+from workers.analysis.figures.model import Axis, Figure, Panel
+from workers.analysis.figures.source import FigureSource
+from workers.analysis.ranking import Group
 
 NAME = "loss_curves"
 
@@ -21,7 +21,7 @@ def draw(source: FigureSource) -> Figure:
 
 
 def _panel(group: Group, source: FigureSource) -> Panel:
-    drawn = [_series(each, source) for each in source.baseline_last(group)]
+    drawn = [band_over_seeds(source, each, source.steps, "train_loss") for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
     positive = all(value is None or value > 0 for each in series for value in each.low)
     return Panel(
@@ -30,21 +30,4 @@ def _panel(group: Group, source: FigureSource) -> Panel:
         Axis("training-batch loss" + ("" if group.analytic else " (nats)"), log=positive),
         series,
         note=source.note(group),
-    )
-
-
-def _series(contender: Contender, source: FigureSource) -> Series | None:
-    rows = source.curves(source.steps, contender)
-    curve = curve_over_seeds(rows, "train_loss")
-    if curve.empty:
-        return None
-    look = source.look(contender.schedule)
-    return Series(
-        f"{contender.schedule} (peak LR {number(contender.best_rate, 3)})",
-        look.colour,
-        numbers(curve["step"], digits=12),
-        numbers(curve["median"]),
-        low=numbers(curve["low"]),
-        high=numbers(curve["high"]),
-        dash=look.dash,
     )

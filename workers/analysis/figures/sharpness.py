@@ -1,12 +1,12 @@
 """Where training runs relative to the edge of stability: sharpness times the rate in use."""
 
 import numpy as np
-import pandas as pd
 
-from workers.analysis.figures.model import Axis, Figure, Panel, Rule, Series, numbers
-from workers.analysis.figures.source import FigureSource, curve_over_seeds
+from workers.analysis.figures.bands import band_over_seeds
+from workers.analysis.figures.model import Axis, Figure, Panel, Rule, Series
+from workers.analysis.figures.source import FigureSource
 from workers.analysis.plain import number
-from workers.analysis.ranking import Contender, Group
+from workers.analysis.ranking import Group
 
 NAME = "sharpness"
 
@@ -27,7 +27,7 @@ def draw(source: FigureSource) -> Figure:
 def _panel(group: Group, source: FigureSource) -> Panel:
     probes = source.probes_of_kind("sharpness")
     probes = probes.assign(product=probes["value"].to_numpy() * probes["lr"].to_numpy())
-    drawn = [_series(each, probes, source) for each in source.baseline_last(group)]
+    drawn = [band_over_seeds(source, each, probes, "product", marked=True) for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
     threshold = source.question.stability_product(group.optimizer_entry)
     rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
@@ -38,24 +38,6 @@ def _panel(group: Group, source: FigureSource) -> Panel:
         series,
         rules,
         note=" ".join(filter(None, (_note(group, source, threshold), source.note(group)))),
-    )
-
-
-def _series(contender: Contender, probes: pd.DataFrame, source: FigureSource) -> Series | None:
-    rows = source.curves(probes, contender)
-    curve = curve_over_seeds(rows, "product")
-    if curve.empty:
-        return None
-    look = source.look(contender.schedule)
-    return Series(
-        f"{contender.schedule} (peak LR {number(contender.best_rate, 3)})",
-        look.colour,
-        numbers(curve["step"], digits=12),
-        numbers(curve["median"]),
-        low=numbers(curve["low"]),
-        high=numbers(curve["high"]),
-        symbol=look.symbol,
-        dash=look.dash,
     )
 
 
