@@ -6,7 +6,10 @@ from typing import Annotated, Any
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=,\- ]*$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+=,\- ]*$"
+PROSE_PATTERN = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
 """A name that a person gives: safe as a column value, in a file name and on a command line."""
 
 MAX_INT = 2**53 - 1

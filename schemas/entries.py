@@ -13,6 +13,7 @@ from schemas.learning_rates import PeakLRs
 from schemas.not_yet import beside, kind_problem, learning_rate_problem, value_problems
 from schemas.optimizers import Optimizer
 from schemas.problems import problems_of, show
+from schemas.salvage import refused_places, without_places
 from schemas.schedules import Schedule
 from schemas.starts import start_problems
 from schemas.sweeps import Sweep, check_sweeps, find_sweeps, get, put, with_values, without_sweeps
@@ -63,6 +64,8 @@ class Entry:
     name: str = ""
     variants: Mapping[tuple[int, ...], Variant] = field(default_factory=dict)
     """Empty until it is expanded."""
+    is_refused: bool = False
+    """Its variants are then what is left of it without the refused fields: to check other entries against, no more."""
 
     @property
     def family(self) -> str:
@@ -91,7 +94,7 @@ def outline(axis: str, raw: Any, problems: list[Problem]) -> tuple[Entry, ...]:
 
 
 def expanded(entry: Entry, links: Sequence[Collection[str]], problems: list[Problem], *, whole: bool) -> Entry | None:
-    """The entry with its variants; None where one of them is refused.
+    """The entry with its variants; None where there are too many, what is left of it where one is refused.
 
     Args:
         links: axes that are zipped: of linked sweeps only equal indices go together.
@@ -100,10 +103,16 @@ def expanded(entry: Entry, links: Sequence[Collection[str]], problems: list[Prob
     if not whole and sum(len(sweep.values) for sweep in entry.sweeps) > _SMALL:
         return None  # the study is refused for its size
     found: dict[Problem, None] = {}
+    left: dict[tuple[int, ...], Variant] = {}
     for indices in _one_at_a_time(entry):
-        found |= dict.fromkeys(_component(entry, indices)[1])
-    if found or not (whole or _is_small(entry)):
-        problems += found
+        spec, refused = _component(entry, indices)
+        found |= dict.fromkeys(refused)
+        if spec is not None:
+            left[indices] = Variant(default_name(spec), spec)
+    problems += found
+    if found:
+        return replace(entry, variants=left, is_refused=True)
+    if not (whole or _is_small(entry)):
         return None
     variants: dict[tuple[int, ...], Variant] = {}
     names: set[str] = set()
@@ -204,11 +213,22 @@ def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Proble
     try:
         spec = _ADAPTERS[entry.axis].validate_python(raw)
     except ValidationError as error:
-        return None, beside(not_built, problems_of(error, raw, entry.where, FAMILIES[entry.axis][1]))
+        refused = beside(not_built, problems_of(error, raw, entry.where, FAMILIES[entry.axis][1]))
+        return _salvaged(entry.axis, raw, error), refused
     not_built += value_problems(entry.family, spec, entry.where)
     if isinstance(spec, Analytic):
         not_built += start_problems(spec, entry.where)
     return spec, not_built
+
+
+def _salvaged(axis: str, raw: Any, error: ValidationError) -> Any:
+    places = refused_places(error, raw)
+    if () in places:
+        return None
+    try:
+        return _ADAPTERS[axis].validate_python(without_places(raw, places))
+    except ValidationError:
+        return None
 
 
 def _dig(raw: Any, dotted: str) -> Any:

@@ -4,9 +4,13 @@ WarmupBenchError
 ├── SpecError            input refused: one Problem per line (exit 2)
 ├── DataMissing          a data set that no catalog row vouches for
 ├── PlaceError           a folder or database that cannot be used, with what to set
+│   └── PlaceRefused     ... as it was asked for, found before anything is done there (exit 2)
 ├── StaleFence           a write by a driver that has been replaced
 ├── CorruptRecord        a segment whose bytes are not those of its manifest
 ├── WrongState           a move that the state does not allow
+├── IdempotencyConflict  an idempotency key that came with another body before
+├── QuotaExceeded        more than an owner may have waiting or running
+├── KeyNotFound
 └── StudyNotFound
 """
 
@@ -54,6 +58,12 @@ class PlaceError(WarmupBenchError):
     code = "place_unusable"
 
 
+class PlaceRefused(PlaceError):
+    """A place that a flag or a variable names and that cannot be what it is named for: nothing was done there yet."""
+
+    code = "place_refused"
+
+
 class StaleFence(WarmupBenchError):
     """A commit by an attempt that is no longer the study's newest."""
 
@@ -76,3 +86,41 @@ class StudyNotFound(WarmupBenchError):
     """No study of that id, or prefix of an id, in this place."""
 
     code = "study_not_found"
+
+
+class KeyNotFound(WarmupBenchError):
+    """No API key of that id in this place."""
+
+    code = "key_not_found"
+
+
+class IdempotencyConflict(WarmupBenchError):
+    """An idempotency key that its owner has used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class QuotaExceeded(WarmupBenchError):
+    """One study more would exceed what its owner may have unfinished at a time."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, quota: str, used: int, asked: int, allowed: int) -> None:
+        self.quota = quota
+        """`studies_queued`, `trials_unfinished` or `steps_unfinished`."""
+        self.used = used
+        self.asked = asked
+        self.allowed = allowed
+        super().__init__(
+            f"{quota}: got {used} + {asked}, allowed {allowed}; "
+            + (
+                "wait until some of it is done, or cancel a study"
+                if asked <= allowed
+                else "split the study, or ask the operator for a larger quota"
+            )
+        )
+
+    @property
+    def can_ever_fit(self) -> bool:
+        """Whether waiting helps: the study alone is within the quota."""
+        return self.asked <= self.allowed

@@ -60,9 +60,13 @@ def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
 
 def beside(not_built: list[Problem], others: list[Problem]) -> list[Problem]:
     """Problems with what is not built, then those of `others` that are no consequence of it."""
-    parts = [problem.field.rpartition(".")[0] for problem in not_built]
+    said = {problem.field for problem in not_built}
+    # A kind that is not built has fields of its own beside it; any other field stands alone.
+    parts = [problem.field.rpartition(".")[0] for problem in not_built if problem.field != "analysis.compare"]
     return not_built + [
-        one for one in others if not any(one.field == part or inside(one.field, part) for part in parts)
+        one
+        for one in others
+        if one.field not in said and not any(one.field == part or inside(one.field, part) for part in parts)
     ]
 
 
@@ -85,6 +89,11 @@ _BUILT = {
 }
 
 
+def built_kinds() -> dict[str, tuple[str, ...]]:
+    """Family -> the kinds that a study may name."""
+    return dict(_BUILT)
+
+
 def value_problems(family: str, spec: Any, where: str) -> list[Problem]:
     """The reserved fields of a validated component that say more than their plain default."""
     problems = []
@@ -102,6 +111,14 @@ def analysis_problems(analysis: Analysis) -> list[Problem]:
     if set(analysis.tuned) <= {"peak_lr"}:
         return []
     return [Problem("analysis.tuned", show(list(analysis.tuned)), "[peak_lr] or [] (other values: not yet)")]
+
+
+def comparison_problem(raw: Any) -> Problem | None:
+    """What else than schedules could be compared is not built."""
+    compare = raw.get("compare", "schedule") if isinstance(raw, dict) else "schedule"
+    if not isinstance(compare, str) or compare == "schedule":
+        return None
+    return Problem("analysis.compare", show(compare), "schedule (other values: not yet)")
 
 
 def learning_rate_problem(raw: Any, where: str) -> Problem | None:

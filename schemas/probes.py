@@ -1,5 +1,6 @@
 """What is measured while training, without touching it."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -37,3 +38,19 @@ class Sharpness(Spec):
 
 
 Probe = Annotated[SecantSmoothness | Sharpness, Field(discriminator="kind")]
+
+
+def probe_steps(every_steps: int, during_warmup: int, total: int, warmup_steps: int, stride: int = 1) -> list[int]:
+    """The steps at which a probe asks to be taken in a trial; with a `stride`, every so many of them.
+
+    Regular points and those of the warmup are thinned apart: so all schedules keep the same regular steps.
+    """
+    regular = set(range(0, total, every_steps * stride))
+    extra = {index * warmup_steps // during_warmup for index in range(0, during_warmup, stride)}
+    return sorted(regular | (extra if warmup_steps else set()))
+
+
+def thinning_text(name: str, thinned: Iterable[tuple[int, int]], budget: float) -> str:
+    """What the budget left of a probe's points. `thinned`: (kept, asked for) of each kind of trial."""
+    counts = " or ".join(f"{kept} of {asked}" for kept, asked in sorted(set(thinned)))
+    return f"{name}: measured at {counts} points asked for in a trial, probe_budget {budget:g} pays for no more"

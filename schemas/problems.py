@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from schemas.base import NAME_PATTERN, PROSE_PATTERN
 from schemas.errors import Problem
 
 _BOUNDS = {"greater_than": "above {gt}", "greater_than_equal": "at least {ge}"}
@@ -31,7 +32,10 @@ _TYPES = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
-    "string_pattern_mismatch": "letters, digits, spaces and . _ + = , - (a letter or digit first)",
+}
+_PATTERNS = {
+    NAME_PATTERN: "letters, digits, spaces and . _ + = , - (a letter or digit first)",
+    PROSE_PATTERN: "text without control characters (line breaks and tabs are fine)",
 }
 
 
@@ -52,11 +56,12 @@ def problems_of(error: ValidationError, raw: Any, where: str, model: Any, extra:
         _, allowed = merged.setdefault(field, (got, []))
         if said not in allowed:
             allowed.append(said)
+    refused_inside = {outer for field in merged for outer in _outer_fields(field)}
     return [
         Problem(field, got, " or ".join(allowed))
         for field, (got, allowed) in merged.items()
         # A union, or a list whose items are all wrong, is also called wrong as a whole: what is inside says it better.
-        if not (set(allowed) <= _WHOLE and any(inside(other, field) for other in merged))
+        if not (set(allowed) <= _WHOLE and field in refused_inside)
     ]
 
 
@@ -92,6 +97,11 @@ def inside(other: str, field: str) -> bool:
     return other.startswith((f"{field}.", f"{field}["))
 
 
+def _outer_fields(field: str) -> list[str]:
+    """Every field that this one is a part of: `seeds` and `seeds[0]` for `seeds[0].noise`."""
+    return [field[: found.start()] for found in re.finditer(r"[.\[]", field)]
+
+
 def show(value: Any) -> str:
     """A value as a person wrote it, at most 60 characters; non-finite floats by name."""
     if value is None or isinstance(value, bool):
@@ -109,6 +119,19 @@ def shortened(text: str) -> str:
     """One printable line of at most 60 characters: what stands in a document may hold anything."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def show_place(text: str) -> str:
+    """A path or an address on one line, in at most 200 characters; what cannot be printed is written as an escape."""
+    line = escaped(text)
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def escaped(text: str) -> str:
+    """The text with an escape in the place of whatever cannot be printed: a terminal obeys control characters."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def _place(details: ErrorDetails, raw: Any, where: str) -> tuple[str, str]:
@@ -136,6 +159,8 @@ def _allowed(details: ErrorDetails, got: str) -> str:
         return _BOUNDS[kind].format(**context)
     if kind in _TYPES:
         return _TYPES[kind]
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS[str(context["pattern"])]
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
         return expected + did_you_mean(got.strip("'"), re.split(", | or ", expected))

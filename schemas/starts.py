@@ -1,8 +1,19 @@
 """Which starts and stops an analytic function can have: refused in the spec, not in the middle of a study."""
 
+import math
+
 from schemas.errors import Problem
 from schemas.problems import show
-from schemas.workloads import Analytic, AnalyticFunction, InversePower, Quadratic, RiverValley, ScalarNet, Start
+from schemas.workloads import (
+    Analytic,
+    AnalyticFunction,
+    Cosh,
+    InversePower,
+    Quadratic,
+    RiverValley,
+    ScalarNet,
+    Start,
+)
 
 
 def num_coordinates(function: AnalyticFunction) -> int:
@@ -36,8 +47,8 @@ def _start_problem(function: AnalyticFunction, start: Start, where: str) -> Prob
     if start.point is not None:
         if len(start.point) != num:
             return Problem(f"{where}.point", f"{len(start.point)} coordinates", str(num))
-        if isinstance(function, InversePower) and start.point[0] <= 0:
-            return Problem(f"{where}.point[0]", show(start.point[0]), "above 0")
+        if isinstance(function, InversePower):
+            return _inverse_power_problem(function, start.point[0], f"{where}.point[0]")
         return None
     if isinstance(function, RiverValley):
         return _block_problem(function, start, point, where)
@@ -45,7 +56,8 @@ def _start_problem(function: AnalyticFunction, start: Start, where: str) -> Prob
         return Problem(f"{where}.per_block", show(start.per_block), f"{'gap or ' if num == 1 else ''}{point}")
     if isinstance(function, Quadratic) and not (num == 1 and function.eigenvalues[0] > 0):
         return Problem(f"{where}.gap", show(start.gap), f"{point}: many points have this gap, or none")
-    return None
+    assert start.gap is not None
+    return _gap_problem(function, start.gap, f"{where}.gap")
 
 
 def _block_problem(function: RiverValley, start: Start, point: str, where: str) -> Problem | None:
@@ -54,4 +66,40 @@ def _block_problem(function: RiverValley, start: Start, point: str, where: str) 
     river = start.per_block.river
     if isinstance(river, tuple) and len(river) != len(function.eigenvalues):
         return Problem(f"{where}.per_block.river", f"{len(river)} coordinates", str(len(function.eigenvalues)))
+    return _gap_problem(function, start.per_block.wall_gap, f"{where}.per_block.wall_gap")
+
+
+def _inverse_power_problem(function: InversePower, w: float, where: str) -> Problem | None:
+    if w <= 0:
+        return Problem(where, show(w), "above 0")
+    if not math.isfinite(_power(w, -function.q)):
+        return Problem(where, show(w), f"a point where w^(-q) is a finite number, with q={function.q:g}")
     return None
+
+
+def _gap_problem(function: AnalyticFunction, gap: float, where: str) -> Problem | None:
+    """A gap whose starting point is beyond what a float64 holds."""
+    coordinate = _coordinate(function, gap)
+    if math.isfinite(coordinate) and (coordinate > 0 or not isinstance(function, InversePower)):
+        return None
+    constants = ", ".join(f"{name}={show(value)}" for name, value in function.model_dump(exclude={"kind"}).items())
+    return Problem(where, show(gap), f"a gap whose starting point is an ordinary number, with {constants}")
+
+
+def _coordinate(function: AnalyticFunction, gap: float) -> float:
+    """What a start at `gap` is computed from, where extreme constants can make it infinite or 0; else 0."""
+    if isinstance(function, InversePower):
+        return _power(gap, -1.0 / function.q)
+    if isinstance(function, Quadratic):
+        return 2.0 * gap / function.eigenvalues[0]
+    if isinstance(function, Cosh | RiverValley):
+        wall = 0.5 * gap * function.k1 / function.k0
+        return wall + 2.0 * function.k0 / function.k1 + math.sqrt(wall) / math.sqrt(function.k1)
+    return 0.0
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return float(base**exponent)
+    except (OverflowError, ZeroDivisionError):
+        return math.inf

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from schemas.analysis import Analysis
-from schemas.base import Name, NonNegativeFloat, NonNegativeInt, PositiveInt, Spec, content_hash, without_defaults
+from schemas.base import (
+    PROSE_PATTERN,
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Spec,
+    content_hash,
+    without_defaults,
+)
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.cross_checks import baseline_problems, duplicates, rate_problems, warmup_problems
 from schemas.entries import FAMILIES, Entry, Variant, expanded, outline, resolved_entry
@@ -16,12 +25,16 @@ from schemas.errors import Problem, SpecError
 from schemas.expansion import combinations, count_trials, link_problems, met_pairs
 from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
-from schemas.not_yet import analysis_problems, beside, kind_problem, learning_rate_problem
+from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
+from schemas.salvage import refused_places, without_places
 from schemas.schedules import Schedule
 from schemas.trials import Seed, TrialSpec, steps_known, total_steps
 from schemas.workloads import Analytic
+
+MEASUREMENT_REVISION = 2
+"""Raised when the same probes and budget come to other points: it is part of the measurement id of whatever probes."""
 
 
 class SeedCount(Spec):
@@ -41,7 +54,7 @@ class StudyFields(Spec):
 
     schema_version: Literal[1]
     name: Name
-    description: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")] = ""
+    description: Annotated[str, Field(max_length=10_000, pattern=PROSE_PATTERN)] = ""
     peak_lrs: PeakLRs | None = None
     seeds: SeedCount | Annotated[tuple[NonNegativeInt | Seed, ...], Field(min_length=1, strict=False)] = SeedCount(
         count=1
@@ -127,7 +140,8 @@ class Study:
         named = {probe_name(probe): without_defaults(probe) for probe in self.fields.probes}
         probes = [{**said, "name": name} for name, said in sorted(named.items())]
         budget = self.fields.probe_budget if probes else None
-        return content_hash({"evaluation": evaluation, "probes": probes, "probe_budget": budget})
+        said = {"evaluation": evaluation, "probes": probes, "probe_budget": budget}
+        return content_hash(said | ({"measurement_revision": MEASUREMENT_REVISION} if probes else {}))
 
 
 def probe_name(probe: Any) -> str:
@@ -145,44 +159,58 @@ def parse_study(raw: Any, limits: Limits | None = None) -> Study:
     if not isinstance(raw, dict):
         raise SpecError([Problem("study", "nothing" if raw is None else show(raw), "a mapping")])
     problems: list[Problem] = []
-    fields = _fields({key: value for key, value in raw.items() if key not in FAMILIES}, problems)
+    fields, unsure = _fields({key: value for key, value in raw.items() if key not in FAMILIES}, problems)
     outlines = {axis: outline(axis, raw.get(axis), problems) for axis in FAMILIES}
-    size = _size_problems(fields, outlines, limits) if fields is not None else []
+    # What is zipped with what is not known where a link is refused, or the length of something that may be linked.
+    is_counted = "link" not in unsure and not (fields.link and unsure & {"seeds", "peak_lrs"})
+    size = _size_problems(fields, outlines, limits) if is_counted else []
     problems += size
-    within = fields is not None and not size
-    links = fields.link if fields is not None and within else ()
+    within = is_counted and not size
     # Trials are counted where every axis has items; where one has none, nothing bounds what the others expand to.
     whole = within and all(outlines.values())
-    axes = {axis: _expanded(entries, links, problems, whole=whole) for axis, entries in outlines.items()}
-    if fields is not None and within:
+    links = fields.link if within else ()
+    found = {axis: _expanded(entries, links, problems, whole=whole) for axis, entries in outlines.items()}
+    axes = {axis: tuple(entry for entry in entries if not entry.is_refused) for axis, entries in found.items()}
+    if within or (is_counted and not fields.link):
         intact = {axis for axis in FAMILIES if isinstance(raw.get(axis), list) and len(axes[axis]) == len(raw[axis])}
-        problems += _cross_problems(fields, axes, intact)
-    if problems or fields is None:
-        raise SpecError(problems)
-    study = Study(fields, axes, _resolved(fields, axes))
-    problems += _budget_problems(study, limits)
+        problems += _cross_problems(fields, axes, found, intact, unsure)
+    problems += _budget_problems(found["workloads"], limits)
     if problems:
         raise SpecError(problems)
-    return study
+    return Study(fields, axes, _resolved(fields, axes))
 
 
-def _fields(raw: dict[str, Any], problems: list[Problem]) -> StudyFields | None:
-    early = [learning_rate_problem(raw.get("peak_lrs"), "peak_lrs")]
+def _fields(raw: dict[str, Any], problems: list[Problem]) -> tuple[StudyFields, set[str]]:
+    """The fields that are well, plain defaults for the refused ones, and the names of those."""
+    early = [learning_rate_problem(raw.get("peak_lrs"), "peak_lrs"), comparison_problem(raw.get("analysis"))]
     probes = raw.get("probes")
     for index, probe in enumerate(probes if isinstance(probes, list) else []):
         if isinstance(probe, dict):
             early.append(kind_problem("probe", f"probes[{index}].kind", probe.get("kind")))
     found = [problem for problem in early if problem]
+    unsure: set[str] = set()
     try:
         fields = StudyFields.model_validate(raw)
     except ValidationError as error:
-        problems += beside(found, problems_of(error, raw, "", StudyFields, extra=tuple(FAMILIES)))
-        return None
+        found = beside(found, problems_of(error, raw, "", StudyFields, extra=tuple(FAMILIES)))
+        fields, unsure = _salvaged(raw, error)
     problems += found + analysis_problems(fields.analysis)
     problems += duplicates([(f"probes[{i}].name", probe_name(probe)) for i, probe in enumerate(fields.probes)])
     if not isinstance(fields.seeds, SeedCount):
         problems += duplicates([(f"seeds[{index}]", seed.label) for index, seed in enumerate(fields.seed_list())])
-    return fields
+    return fields, unsure
+
+
+def _salvaged(raw: dict[str, Any], error: ValidationError) -> tuple[StudyFields, set[str]]:
+    # A bad metric says nothing against the baseline beside it; of every other field, what is inside belongs together.
+    places = {place[: 2 if place[:1] == ("analysis",) else 1] for place in refused_places(error, raw)}
+    kept = without_places(raw, places)
+    try:
+        fields = StudyFields.model_validate({"schema_version": 1, "name": "study", **kept})
+    except ValidationError:
+        fields = StudyFields(schema_version=1, name="study")
+        return fields, set(StudyFields.model_fields)
+    return fields, {str(place[0]) for place in places if place}
 
 
 def _size_problems(fields: StudyFields, outlines: Mapping[str, tuple[Entry, ...]], limits: Limits) -> list[Problem]:
@@ -200,26 +228,37 @@ def _expanded(
     return tuple(entry for entry in entries if entry is not None)
 
 
-def _cross_problems(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]], intact: set[str]) -> list[Problem]:
-    """What the parts say against each other; of an axis that is not intact, nothing is said to be missing."""
+def _cross_problems(
+    fields: StudyFields,
+    axes: Mapping[str, tuple[Entry, ...]],
+    found: Mapping[str, tuple[Entry, ...]],
+    intact: set[str],
+    unsure: set[str],
+) -> list[Problem]:
+    """What the parts say against each other; of an axis that is not intact, nothing is said to be missing.
+
+    Args:
+        found: `axes`, and what is well of the entries that are refused.
+        unsure: fields that are refused, so that a default stands in their place.
+    """
     problems = []
     for entries in axes.values():
         named = [(f"{entry.where}.name", variant.name) for entry in entries for variant in entry.variants.values()]
         problems += duplicates(named)
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
-        problems += rate_problems(fields.peak_lrs, axes)
+        problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
     if not fields.link:
-        problems += warmup_problems(axes, steps_known)
+        problems += warmup_problems(found, steps_known)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
         problems += warmup_problems(axes, steps_known, met_pairs(fields, axes))
     return problems
 
 
-def _budget_problems(study: Study, limits: Limits) -> list[Problem]:
+def _budget_problems(workloads: tuple[Entry, ...], limits: Limits) -> list[Problem]:
     problems = []
-    for entry in study.axes["workloads"]:
-        longest = max(steps_known(variant.spec) or 0 for variant in entry.variants.values())
+    for entry in workloads:
+        longest = max((steps_known(variant.spec) or 0 for variant in entry.variants.values()), default=0)
         problems += limits.check(steps_per_trial=longest)
     return list(dict.fromkeys(problems))
 

@@ -19,7 +19,7 @@ def analyse_rows(write_trials, small_spec):
     def analyse(rows, **analysis):
         question = read_question({**small_spec, "analysis": {**small_spec["analysis"], **analysis}})
         table = make_cells(score_trials(ResultFolder(write_trials(rows)).trials(), question))
-        table.cells["usable"] = mark_usable(table, question)
+        table.cells[["usable", "covered"]] = mark_usable(table, question)
         return table.cells, make_groups(table, question)
 
     return analyse

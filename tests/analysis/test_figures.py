@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import PlaceError
 from workers.analysis import FIGURE_NAMES, analyse, figure, figure_png, figure_svg, write_report
 from workers.analysis.figures.colours import looks
-from workers.analysis.figures.interactive import log_ticks
+from workers.analysis.figures.interactive import log_ticks, panel_figure
 from workers.analysis.figures.source import MAX_POINTS, curve_over_seeds
 
 
@@ -45,6 +45,24 @@ def test_sharpness_is_multiplied_by_the_rate_in_use(report):
     baseline = sgd.series[-1]
     # planted: 40 at step 0, no warmup, peak LR 0.0948683, unless that is above the edge at 3.6
     assert baseline.y[0] == pytest.approx(min(40 * 0.0948683, 3.6), rel=1e-4)
+
+
+def test_the_sharpness_axis_holds_its_line_and_is_marked_over_all_of_its_length(report):
+    panel = report.figures["sharpness"].panels[0]
+    low, high = panel.y.limits
+    assert panel.y.log
+    assert high > 3.8
+    drawn = panel_figure(panel)["layout"]["yaxis"]
+    assert drawn["tickvals"] == log_ticks(math.log10(low), math.log10(high))
+
+
+def test_a_negative_sharpness_keeps_the_axis_linear(write_trials, small_spec, make_row):
+    folder = write_trials([make_row("none", 0.1, 0, 0.3, trial_id="a")])
+    probes = {"trial_id": ["a", "a"], "step": [0, 1], "probe": ["sharpness"] * 2, "value": [3.0, -2.0]}
+    pd.DataFrame({**probes, "lr": [0.1, 0.1], "converged": [True, True]}).to_parquet(folder / "probes.parquet")
+    axis = analyse(folder, small_spec).figures["sharpness"].panels[0].y
+    assert not axis.log
+    assert axis.limits[0] < -0.2
 
 
 def test_a_schedule_has_one_colour_in_every_figure(report):

@@ -50,6 +50,12 @@ def test_the_verdict_comes_first(page):
     assert places == sorted(places)
 
 
+def test_the_column_of_steps_to_target_is_there_where_a_target_is_set(page, make_study, tmp_path):
+    assert "steps to<br>target" in page
+    folder, spec = make_study(total_steps=40, seeds=2, target=None).build(tmp_path)
+    assert "steps to<br>target" not in render_page(analyse(folder, spec))
+
+
 def test_plotly_is_embedded_once(page):
     assert page.count("plotly.js v") == 1
 

@@ -171,12 +171,15 @@ def test_every_preset_is_a_study(name):
     assert parse_study(parse_document(as_yaml(study.resolved))).spec_hash == study.spec_hash
 
 
-def test_quickstart_is_the_example_but_for_its_name():
+def test_quickstart_is_the_example_but_for_its_name_and_how_often_it_measures():
     place = Path(__file__).parents[3] / "shared" / "design" / "study-example.yaml"
     if not place.exists():
         pytest.skip("shared/design is not beside this checkout")
     example, quickstart = parse_document(place.read_bytes()), parse_document(preset_text("quickstart"))
-    assert {**example, "name": "quickstart"} == quickstart
+    # so often that probe_budget pays for every point
+    secant, sharpness = example["probes"]
+    probes = [{**secant, "every_steps": 40}, {**sharpness, "during_warmup": 2}]
+    assert {**example, "name": "quickstart", "probes": probes} == quickstart
 
 
 def test_a_grid_is_rounded_to_twelve_digits(study):

@@ -94,6 +94,10 @@ REFUSED = {
         {"name": "../../etc\n\x1b[31m"},
         "name: got '../../etc\\n\\x1b[31m', allowed letters, digits, spaces and . _ + = , - (a letter or digit first)",
     ),
+    "description with an escape": (
+        {"description": "a\x1b[31m"},
+        "description: got 'a\\x1b[31m', allowed text without control characters (line breaks and tabs are fine)",
+    ),
     "hostile field": ({"x\x1b[2J\ny": 1}, "'x\\x1b[2J\\ny': got 1, allowed no field of this name"),
     "values that agree": (
         {"peak_lrs": {"values": [0.1, 0.1000000000000001]}},
@@ -221,6 +225,7 @@ NOT_YET = {
     },
     "probes[0].kind": {"probes": [{"kind": "hessian_norm", "every_steps": 3}]},
     "analysis.tuned": {"analysis": {"tuned": ["optimizer.weight_decay"]}},
+    "analysis.compare": {"analysis": {"compare": "optimizer"}},
 }  # fmt: skip
 
 
@@ -292,6 +297,39 @@ STARTS = {
         "workloads[0].start.point[0]",
         "above 0",
     ),
+    "a point where the function is infinite": (
+        {"function": {"kind": "inverse_power", "q": 2.0}, "start": {"point": [1e-200]}},
+        "workloads[0].start.point[0]",
+        "a point where w^(-q) is a finite number, with q=2",
+    ),
+    "a gap at an infinite point": (
+        {"function": {"kind": "inverse_power", "q": 1e-10}, "start": {"gap": 0.5}},
+        "workloads[0].start.gap",
+        "a gap whose starting point is an ordinary number, with q=1e-10",
+    ),
+    "a gap at the pole": (
+        {"function": {"kind": "inverse_power", "q": 1e-10}, "start": {"gap": 2.0}},
+        "workloads[0].start.gap",
+        "a gap whose starting point is an ordinary number, with q=1e-10",
+    ),
+    "a gap beyond a wall": (
+        {"function": {"kind": "cosh", "k0": 1e-300, "k1": 1e300}, "start": {"gap": 1.0}},
+        "workloads[0].start.gap",
+        "a gap whose starting point is an ordinary number, with k0=1e-300, k1=1e+300",
+    ),
+    "a wall gap beyond a wall": (
+        {
+            "function": {"kind": "river_valley", "k0": 1e-300, "k1": 1e300, "eigenvalues": [1.0]},
+            "start": {"per_block": {"wall_gap": 1.0}},
+        },
+        "workloads[0].start.per_block.wall_gap",
+        "a gap whose starting point is an ordinary number, with k0=1e-300, k1=1e+300, eigenvalues=(1.0,)",
+    ),
+    "a gap of a parabola without a bottom": (
+        {"function": {"kind": "quadratic", "eigenvalues": [1e-320]}, "start": {"gap": 10.0}},
+        "workloads[0].start.gap",
+        "a gap whose starting point is an ordinary number, with eigenvalues=(1e-320,)",
+    ),
 }
 
 
@@ -326,6 +364,58 @@ def test_an_unknown_baseline_and_a_long_warmup_are_said_together(study):
     assert len(said(document)) == 3
 
 
+LONG = {"schedules__0__warmup": {"kind": "linear", "steps": 500}}
+TOGETHER = {
+    "a wrong metric, an unknown baseline, a long warmup": (
+        {"analysis": {"metric": "loss", "baseline": "nope"}, **LONG},
+        ["analysis.metric", "analysis.baseline", "schedules[0].warmup.steps"],
+    ),
+    "what cannot be compared yet, and the rest of the analysis": (
+        {"analysis": {"compare": "optimizer", "metric": "loss", "baseline": "nope"}},
+        ["analysis.compare", "analysis.metric", "analysis.baseline"],
+    ),
+    "a wrong version and a long warmup": (
+        {"schema_version": 3, **LONG},
+        ["schema_version", "schedules[0].warmup.steps"],
+    ),
+    "no name and a long warmup": ({"name": 7, **LONG}, ["name", "schedules[0].warmup.steps"]),
+    "a field too many in the schedule that is too long": (
+        {**LONG, "schedules__0__speed": 1},
+        ["schedules[0].speed", "schedules[0].warmup.steps"],
+    ),
+    "a field too many in the workload that is too short": (
+        {**LONG, "workloads__0__speed": 1, "workloads__0__model__width": 3},
+        ["workloads[0].model.width", "workloads[0].speed", "schedules[0].warmup.steps"],
+    ),
+    "too many trials and a long warmup": (
+        {"seeds": {"count": 10**9}, **LONG},
+        ["trials", "schedules[0].warmup.steps"],
+    ),
+    "too many steps and an unknown field": (
+        {"workloads__0__budget": {"steps": 10**8}, "foo": 1},
+        ["foo", "steps_per_trial"],
+    ),
+    # What depends on a refused field is not guessed at.
+    "wrong rates": ({"peak_lrs": {"values": [-1.0]}}, ["peak_lrs.values[0]"]),
+    "wrong seeds that are linked": (
+        {"seeds": [-1, 2], "link": [["seeds", "workload.batch_size"]], "workloads__0__batch_size": {"sweep": [4, 8]}},
+        ["seeds[0]"],
+    ),
+    "a wrong link": ({"link": 3, "workloads__0__batch_size": {"sweep": [4, 8]}, **LONG}, ["link"]),
+}
+
+
+@pytest.mark.parametrize(("change", "fields"), TOGETHER.values(), ids=TOGETHER)
+def test_what_is_wrong_in_one_place_hides_nothing_in_another(study, change, fields):
+    assert [line.split(":")[0] for line in said(study(**change))] == fields
+
+
+def test_a_long_list_of_wrong_seeds_is_refused_in_a_time_that_grows_with_its_length(study):
+    started = time.process_time()
+    assert len(said(study(seeds=["x"] * 10_000))) == 10_000
+    assert time.process_time() - started < 8
+
+
 @pytest.mark.parametrize("document", [None, [], [1], "text", 3, True])
 def test_what_is_no_mapping_is_refused(document):
     (line,) = said(document)
@@ -352,7 +442,10 @@ def test_sweeps_for_more_trials_than_atoms_are_counted_before_they_are_expanded(
 
 def test_a_large_study_is_refused_for_its_size_and_for_what_else_is_wrong(study):
     document = study(**nested_sweeps(), foo=1)
-    assert said(document) == ["foo: got 1, allowed no field of this name"]
+    assert said(document) == [
+        "foo: got 1, allowed no field of this name",
+        "trials: got 400000000000, allowed at most 1000000",
+    ]
     document = study(**nested_sweeps(), workloads__0__batch_size=0)
     assert said(document) == [
         "trials: got 400000000000, allowed at most 1000000",

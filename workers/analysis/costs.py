@@ -1,10 +1,15 @@
 """What a study spent, and how far its probes can be trusted."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from schemas.probes import probe_steps
+from workers.analysis.question import Question
 from workers.analysis.reading import ResultFolder
 
 
@@ -20,13 +25,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class ProbeQuality:
-    """Of `points` measured, the share that converged, and what each cost in the median."""
+    """Of `points` measured, the share that converged, and what each cost in the median.
+
+    thinned: (points taken, points asked for) of each kind of trial that ran to its end, where probe_budget did not
+    pay for all.
+    """
 
     probe: str
     points: int
     converged: float
     median_hvps: float
     median_gradients: float
+    thinned: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -50,19 +60,46 @@ def costs(trials: pd.DataFrame) -> tuple[Cost, ...]:
     )
 
 
-def probe_quality(folder: ResultFolder) -> tuple[ProbeQuality, ...]:
-    """One row per probe, by name."""
-    rows = folder.rows("probes", ("probe", "converged", "num_gradients", "num_hvps"))
-    return tuple(
-        ProbeQuality(
+def probe_quality(folder: ResultFolder, question: Question, trials: pd.DataFrame) -> tuple[ProbeQuality, ...]:
+    """One row per probe that the study asked for or that was taken, by name."""
+    rows = folder.rows("probes", ("trial_id", "probe", "converged", "num_gradients", "num_hvps"))
+    names = sorted({*rows["probe"], *(question.probes if _whole_trials(trials).any() else ())})
+    qualities = []
+    for name in names:
+        points = rows[(rows["probe"] == name).to_numpy()]
+        quality = ProbeQuality(
             str(name),
             len(points),
-            float(points["converged"].mean()),
-            float(points["num_hvps"].median()),
-            float(points["num_gradients"].median()),
+            float(points["converged"].mean()) if len(points) else math.nan,
+            float(points["num_hvps"].median()) if len(points) else math.nan,
+            float(points["num_gradients"].median()) if len(points) else math.nan,
+            _thinned(points["trial_id"], question.probes.get(name), trials, question),
         )
-        for name, points in rows.groupby("probe", sort=True)
-    )
+        qualities.append(quality)
+    return tuple(qualities)
+
+
+def _whole_trials(trials: pd.DataFrame) -> pd.Series:
+    """Those that made all of their updates: of the others it is not known what the rest would have been asked."""
+    whole = trials["done"] & (trials["reason"] == "budget") & (trials["outcome"] != "diverged")
+    return whole & (trials["steps_completed"] > 0)
+
+
+def _thinned(
+    taken: pd.Series, probe: Mapping[str, Any] | None, trials: pd.DataFrame, question: Question
+) -> tuple[tuple[int, int], ...]:
+    if probe is None:
+        return ()
+    whole = trials[_whole_trials(trials).to_numpy()]
+    counts = whole["trial_id"].map(taken.value_counts()).fillna(0).astype(int)
+    warmup = whole["warmup_steps"].clip(lower=0).where(~whole["schedule_entry"].isin(question.closed_loop), 0)
+    kinds = pd.DataFrame({"kept": counts, "total": whole["steps_completed"], "warmup": warmup}).drop_duplicates()
+    asked = [
+        len(probe_steps(probe["every_steps"], probe.get("during_warmup", 0), total, steps))
+        for total, steps in zip(kinds["total"].tolist(), kinds["warmup"].tolist(), strict=True)
+    ]
+    pairs = zip(kinds["kept"].tolist(), asked, strict=True)
+    return tuple(sorted({(kept, wanted) for kept, wanted in pairs if kept < wanted}))
 
 
 def phase_times(folder: ResultFolder) -> tuple[PhaseTime, ...]:

@@ -3,7 +3,7 @@
 import math
 
 from workers.analysis.comparison import Verdict
-from workers.analysis.phrases import usable_ratio
+from workers.analysis.phrases import usable_against, usable_ratio
 from workers.analysis.plain import listed, number
 from workers.analysis.ranking import Contender, Group
 
@@ -44,10 +44,11 @@ def _usable(baseline: Contender, compared: list[Contender]) -> str:
     best = max(known, key=lambda each: each.usable.rate)
     if best.usable.rate > baseline.usable.rate:
         alike = [each.schedule for each in known if each.usable.rate == best.usable.rate]
-        ratio = usable_ratio(best.usable, baseline.usable)
+        against = usable_against(best.usable, baseline.usable)
+        at_least = "at least " if best.usable.at_edge else ""
         return (
-            f"the largest usable peak LR is {ratio} as high with {_some(alike)}"
-            f" ({number(best.usable.rate, 3)} instead of {number(baseline.usable.rate, 3)})"
+            f"the largest usable peak LR is {against} with {_some(alike)}:"
+            f" {at_least}{number(best.usable.rate, 3)} instead of {number(baseline.usable.rate, 3)}"
         )
     if all(each.usable.rate == baseline.usable.rate for each in known) and not math.isnan(baseline.usable.rate):
         return f"the largest usable peak LR is the same with and without ({number(baseline.usable.rate, 3)})"

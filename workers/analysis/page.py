@@ -37,6 +37,7 @@ def render_page(report: StudyReport) -> str:
         plotly_js=Markup(_plotly_js()) if drawings else "",
         cells=report.cells[:MAX_CELL_ROWS],
         spec=_spec_text(report),
+        has_target=any(each.steps.n for group in report.groups for each in group.contenders),
         confidence=number(100 * float((report.spec.get("analysis") or {}).get("confidence") or 0.95), 3),
     )
 

@@ -2,11 +2,14 @@
 
 import math
 
+from workers.analysis.comparison import Verdict
 from workers.analysis.plain import number
 from workers.analysis.ranking import Contender
 from workers.analysis.usable import LargestUsable
 
 MAX_CLAUSES = 12
+VERB = {Verdict.WINS: "wins", Verdict.LOSES: "loses", Verdict.TIES: "ties"}
+_STEPS = {1: "one", 2: "two", 3: "three"}
 
 
 def some(clauses: list[str]) -> str:
@@ -24,7 +27,8 @@ def usable_text(usable: LargestUsable) -> str:
     elif math.isnan(usable.first_unusable_above):
         text = f"at least {number(usable.rate, 3)}"
     else:
-        text = f"{number(usable.rate, 3)} (not {number(usable.first_unusable_above, 3)})"
+        beyond = f"{number(usable.first_unusable_above, 3)}: {usable.covered_above} of {usable.num_trials} seeds"
+        text = f"{number(usable.rate, 3)} ({beyond})"
     if usable.unfinished and not math.isnan(usable.rate):
         text += ", larger ones not finished"
     return text + (", with gaps below" if usable.has_hole else "")
@@ -47,6 +51,25 @@ def usable_ratio(usable: LargestUsable, baseline: LargestUsable) -> str:
         return ""
     bound = "at least " if open_above else "at most " if open_below else ""
     return f"{bound}{number(usable.rate / baseline.rate, 3)} x"
+
+
+def usable_against(usable: LargestUsable, baseline: LargestUsable) -> str:
+    """`one grid step above the baseline's (3.16 x)`; empty where `usable_ratio` is.
+
+    In steps of the grid, because the edge is known no closer than that.
+    """
+    ratio = usable_ratio(usable, baseline)
+    if not ratio:
+        return ""
+    if usable.grid != baseline.grid:
+        return f"{ratio} the baseline's"
+    steps = usable.grid.index(usable.rate) - baseline.grid.index(baseline.rate)
+    if steps == 0:
+        return "the same as the baseline's"
+    bound = "at least " if ratio.startswith("at ") else ""
+    count = f"{_STEPS.get(abs(steps), abs(steps))} grid step{'' if abs(steps) == 1 else 's'}"
+    side = "above" if steps > 0 else "below"
+    return f"{bound}{count} {side} the baseline's ({number(usable.rate / baseline.rate, 3)} x)"
 
 
 def steps_text(contender: Contender) -> str:

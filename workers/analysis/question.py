@@ -35,7 +35,15 @@ class Question:
     workloads: Mapping[str, Mapping[str, Any]]
     optimizers: Mapping[str, Mapping[str, Any]]
     schedules: tuple[str, ...]
-    probe_kinds: Mapping[str, str]
+    probes: Mapping[str, Mapping[str, Any]]
+    probe_budget: float
+    closed_loop: frozenset[str]
+    """The schedules whose warmup has no length before it has run."""
+
+    def probe_kind(self, name: str) -> str:
+        """The kind of a probe, or of a point of it (`name.point`); one that the spec does not name is its own kind."""
+        probe = self.probes.get(name) or self.probes.get(name.partition(".")[0]) or {}
+        return str(probe.get("kind") or name)
 
     def is_analytic(self, workload: str) -> bool:
         """Whether the workload is a function in closed form."""
@@ -90,8 +98,14 @@ def read_question(spec: Mapping[str, Any]) -> Question:
         workloads=_by_name(spec.get("workloads")),
         optimizers=_by_name(spec.get("optimizers")),
         schedules=tuple(_by_name(spec.get("schedules"))),
-        probe_kinds={name: str(probe.get("kind", "")) for name, probe in _by_name(spec.get("probes")).items()},
+        probes=_by_name(spec.get("probes")),
+        probe_budget=float(spec.get("probe_budget") or 0.0),
+        closed_loop=frozenset(name for name, each in _by_name(spec.get("schedules")).items() if _is_closed(each)),
     )
+
+
+def _is_closed(schedule: Mapping[str, Any]) -> bool:
+    return (schedule.get("warmup") or {}).get("kind") == "smoothness_law"
 
 
 def _by_name(entries: Any) -> dict[str, Mapping[str, Any]]:

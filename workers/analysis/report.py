@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from schemas.errors import PlaceError
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
+from workers.analysis.curvature import Curvature, curvature
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
@@ -23,7 +23,9 @@ from workers.analysis.ranking import Group, make_groups
 from workers.analysis.reading import ResultFolder
 from workers.analysis.scores import score_trials
 from workers.analysis.usable import mark_usable
+from workers.analysis.why import why
 from workers.analysis.words import measured, paragraph
+from workers.wrapping import wrapped
 
 REPORT_VERSION = 1
 
@@ -32,7 +34,8 @@ REPORT_VERSION = 1
 class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
-    verdicts: group label -> its sentences. counts: trials by state and outcome. cells: one mapping per cell.
+    verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
+    counts: trials by state and outcome. cells: one mapping per cell.
     """
 
     study: str
@@ -41,6 +44,7 @@ class StudyReport:
     counts: Mapping[str, int]
     verdicts: Mapping[str, tuple[str, ...]]
     groups: tuple[Group, ...]
+    curvature: Mapping[str, Curvature]
     cells: tuple[Mapping[str, Any], ...]
     costs: tuple[Cost, ...]
     probes: tuple[ProbeQuality, ...]
@@ -49,18 +53,19 @@ class StudyReport:
 
     @property
     def verdict(self) -> str:
-        """The verdict as text: one paragraph per workload and optimizer."""
+        """The verdict as text of at most 80 columns: one paragraph per workload and optimizer."""
         header = f"{self.study}: {self._progress()}"
         paragraphs = [
-            f"{label}\n{fill(' '.join(sentences), 100, break_long_words=False, break_on_hyphens=False)}"
+            "\n".join([label, *(f"- {sentence}" for sentence in sentences)])
             for label, sentences in self.verdicts.items()
         ]
-        return "\n\n".join([header, *paragraphs, *self.measured_notes]) + "\n"
+        notes = ["\n".join(["Measured", *(f"- {note}" for note in self.measured_notes)])] if self.measured_notes else []
+        return wrapped("\n\n".join([header, *paragraphs, *notes]) + "\n")
 
     @property
     def measured_notes(self) -> tuple[str, ...]:
         """What must be known of the measurements before they are relied on."""
-        return tuple(measured(self.probes))
+        return tuple(measured(self.probes, read_question(self.spec)))
 
     def to_json(self) -> dict[str, Any]:
         """JSON types alone; numbers that are not finite are the strings NaN, Infinity, -Infinity."""
@@ -83,18 +88,23 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
     tables = ResultFolder(Path(folder))
     question = read_question(spec)
     table = make_cells(score_trials(tables.trials(), question))
-    table.cells["usable"] = mark_usable(table, question)
+    table.cells[["usable", "covered"]] = mark_usable(table, question)
     groups = make_groups(table, question)
+    bends = curvature(tables, question, groups, table)
     return StudyReport(
         study=question.study,
         description=question.description,
         spec=plain(spec),
         counts=_counts(table.trials),
-        verdicts={group.label: paragraph(group, question) for group in groups},
+        verdicts={
+            group.label: paragraph(group, question, why(group, question, bend))
+            for group, bend in zip(groups, bends, strict=True)
+        },
         groups=groups,
+        curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
         cells=_cell_rows(table),
         costs=costs(table.trials),
-        probes=probe_quality(tables),
+        probes=probe_quality(tables, question, table.trials),
         phases=phase_times(tables),
         figures=draw_all(read_source(tables, question, groups, table)),
     )

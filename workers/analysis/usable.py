@@ -18,7 +18,9 @@ class LargestUsable:
     """`rate` NaN: none of the rates is usable. The edge lies between `rate` and `first_unusable_above`.
 
     at_edge: `rate` is the largest that was tried, so the true one may be larger. unfinished: a larger rate has trials
-    that are not done. has_hole: some smaller rate is not usable.
+    that are not done. has_hole: some smaller rate is not usable. grid: all rates that were tried, rising: the true edge
+    is known to one step of it. covered_above: of `num_trials` at `first_unusable_above`, those that were good there.
+    cell: where `rate` is usable, -1 where nowhere.
     """
 
     rate: float
@@ -26,21 +28,28 @@ class LargestUsable:
     at_edge: bool
     unfinished: bool
     has_hole: bool
+    grid: tuple[float, ...]
+    covered_above: int
+    num_trials: int
+    cell: int
 
 
-def mark_usable(table: CellTable, question: Question) -> pd.Series:
-    """For each cell "yes", "no", or "open" (nothing against it yet, but trials are missing). contracts.md, Outcome."""
+def mark_usable(table: CellTable, question: Question) -> pd.DataFrame:
+    """For each cell `usable`: "yes", "no", or "open" (nothing against it yet, but trials are missing).
+
+    And `covered`: how many of its trials are good for it. contracts.md, Outcome.
+    """
     covered = _share_of_the_way(table, question) >= HALF_OF_THE_WAY
     good = table.trials["done"] & (table.trials["outcome"] == "trained") & covered
     num_cells = len(table.cells)
     num_good = np.bincount(table.trials.loc[good, "cell"], minlength=num_cells)
     done, trials = table.cells["done"].to_numpy(), table.cells["num_trials"].to_numpy()
     states = np.where(num_good < done, "no", np.where(num_good < trials, "open", "yes"))
-    return pd.Series(states, index=table.cells.index, name="usable")
+    return pd.DataFrame({"usable": states, "covered": num_good}, index=table.cells.index)
 
 
 def largest_usable(cells: pd.DataFrame) -> LargestUsable:
-    """The largest usable rate of one contender's `cells`, which carry the column `usable`.
+    """The largest usable rate of one contender's `cells`, which carry the columns `usable` and `covered`.
 
     A rate is usable when any of its tuned configurations is.
     """
@@ -52,12 +61,18 @@ def largest_usable(cells: pd.DataFrame) -> LargestUsable:
     largest = usable_rates[-1] if usable_rates else math.nan
     above = [rate for rate in rates if not usable_rates or rate > largest]
     refused = [rate for rate in above if state[rate] == {"no"}]
+    at_largest = cells[((cells["rate"] == largest) & (cells["usable"] == "yes")).to_numpy()]
+    beyond = cells[(cells["rate"] == refused[0]).to_numpy()] if refused else cells.iloc[:0]
     return LargestUsable(
         rate=float(largest),
         first_unusable_above=float(refused[0]) if refused else math.nan,
         at_edge=bool(usable_rates) and largest == rates[-1],
         unfinished=any("open" in state[rate] for rate in above),
         has_hole=any(state[rate] == {"no"} for rate in rates if rate < largest),
+        grid=tuple(rates),
+        covered_above=int(beyond["covered"].max()) if refused else 0,
+        num_trials=int((beyond if refused else cells)["num_trials"].max()),
+        cell=-1 if at_largest.empty else int(at_largest.index[0]),
     )
 
 

@@ -2,23 +2,24 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+from schemas.probes import thinning_text
+from workers.analysis.caveats import caveats
 from workers.analysis.comparison import Comparison, Verdict
 from workers.analysis.costs import ProbeQuality
 from workers.analysis.headline import headline
-from workers.analysis.phrases import some, steps_text, usable_ratio, usable_text
+from workers.analysis.phrases import VERB, some, steps_text, usable_against, usable_text
 from workers.analysis.plain import alike, listed, number, plural, signed
 from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
-from workers.analysis.usable import LargestUsable
 
 GOOD_SHARE = 0.9
 """Of the points of a probe: where fewer converged, the verdict says so."""
-_VERB = {Verdict.WINS: "wins", Verdict.LOSES: "loses", Verdict.TIES: "ties"}
 
 
-def paragraph(group: Group, question: Question) -> tuple[str, ...]:
-    """The sentences of one group's verdict, most important first."""
+def paragraph(group: Group, question: Question, reasons: Sequence[str] = ()) -> tuple[str, ...]:
+    """The sentences of one group's verdict, most important first. `reasons`: those of `workers.analysis.why`."""
     finished = [each for each in group.contenders if each.n > 0]
     if not finished:
         return (f"No trial of {group.label} is done yet, so there is nothing to tell.", *_counts(group))
@@ -28,21 +29,22 @@ def paragraph(group: Group, question: Question) -> tuple[str, ...]:
     usable = _usable(group)
     short = [sentence] if (sentence := headline(group)) else []
     leading = [*steps, *tuned, *usable] if group.analytic else [*short, *tuned, *usable, *steps]
-    return (*leading, *_edges(group), *_counts(group), *_caveats(group, question))
+    return (*leading, *reasons, *_edges(group), *_counts(group), *caveats(group, question))
 
 
-def measured(probes: Sequence[ProbeQuality]) -> list[str]:
-    """What must be known of the measurements before they are relied on: how many of them did not converge."""
+def measured(probes: Sequence[ProbeQuality], question: Question) -> list[str]:
+    """What must be known of the measurements before they are relied on: what was left out, what did not converge."""
+    told = [f"{thinning_text(each.probe, each.thinned, question.probe_budget)}." for each in probes if each.thinned]
     loose = [probe for probe in probes if probe.points and probe.converged < GOOD_SHARE]
-    told = [
-        f"{probe.probe} converged in {100 * probe.converged:.0f} % of its {probe.points:,} points" for probe in loose
-    ]
-    if not told:
-        return []
-    return [
-        f"Measured\n{some(told)}; the others carry their residual (column `error`). A larger probe_budget,"
-        " or fewer points, lets more converge."
-    ]
+    if loose:
+        shares = some(
+            [f"{each.probe} converged in {100 * each.converged:.0f} % of its {each.points:,} points" for each in loose]
+        )
+        told.append(
+            f"{shares}; the others carry their residual (column `error`). A larger probe_budget or max_hvps, or fewer"
+            " points, lets more converge."
+        )
+    return told
 
 
 def _tuned_result(group: Group, question: Question) -> list[str]:
@@ -111,7 +113,7 @@ def _clause(contender: Contender, comparison: Comparison, question: Question) ->
         return f"{contender.schedule}: neither it nor the baseline trained at any peak LR"
     if comparison.verdict is Verdict.CANNOT_TELL:
         return f"{contender.schedule}, {measured}{_what_would_tell(comparison, question)}"
-    return f"{contender.schedule} {_VERB[comparison.verdict]}: {measured}{_qualification(comparison, question)}"
+    return f"{contender.schedule} {VERB[comparison.verdict]}: {measured}{_qualification(comparison, question)}"
 
 
 def _qualification(comparison: Comparison, question: Question) -> str:
@@ -150,14 +152,25 @@ def _usable(group: Group) -> list[str]:
     for each in group.contenders:
         part = f"{each.schedule} {usable_text(each.usable)}"
         if baseline is not None and each is not baseline:
-            part += _ratio(each.usable, baseline.usable)
+            against = usable_against(each.usable, baseline.usable)
+            part += f", {against}" if against else ""
         parts.append(part)
-    return [f"Largest usable peak LR: {some(parts)}."]
+    return [
+        f"Largest usable peak LR{_resolution(group)}, usable in all {plural(_seeds(group), 'seed')}: {some(parts)}."
+    ]
 
 
-def _ratio(usable: LargestUsable, baseline: LargestUsable) -> str:
-    ratio = usable_ratio(usable, baseline)
-    return f", {ratio} the baseline's" if ratio else ""
+def _resolution(group: Group) -> str:
+    """How far apart the rates are: the edge is known no closer."""
+    grids = {each.usable.grid for each in group.contenders}
+    rates = grids.pop()
+    ratios = [high / low for low, high in pairwise(rates)]
+    even = not grids and ratios and max(ratios) < 1.01 * min(ratios)
+    return f" of the grid (a step is {number(ratios[0], 3)} x)" if even else " of the rates tried"
+
+
+def _seeds(group: Group) -> int:
+    return max(each.usable.num_trials for each in group.contenders)
 
 
 def _steps(group: Group, question: Question) -> list[str]:
@@ -215,36 +228,3 @@ def _counts(group: Group) -> list[str]:
             "and counted as useless."
         )
     return sentences
-
-
-def _caveats(group: Group, question: Question) -> list[str]:
-    compared = [(each, each.comparison) for each in group.contenders if each.comparison is not None]
-    several_seeds = [(each, pair) for each, pair in compared if pair.n > 1 and not pair.unfinished]
-    sentences = []
-    counts = {each.num_configurations for each in group.contenders}
-    if len(counts) > 1:
-        told = some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])
-        sentences.append(f"Unequal tuning budgets favour whoever had more configurations: {told}.")
-    if several_seeds and question.equivalence_margin is None:
-        sentences.append("No equivalence_margin is set, so no tie can be declared.")
-    if several_seeds and max(counts) > 1:
-        sentences.append(_held_out(several_seeds, group))
-    return sentences
-
-
-def _held_out(compared: list[tuple[Contender, Comparison]], group: Group) -> str:
-    parts = []
-    for contender, comparison in compared:
-        held_out = comparison.held_out
-        if math.isnan(held_out.low):
-            continue
-        turned = held_out.mean * comparison.difference < 0 or not (held_out.low > 0 or held_out.high < 0)
-        flag = " (no longer clear)" if turned and comparison.verdict in (Verdict.WINS, Verdict.LOSES) else ""
-        parts.append(f"{contender.schedule} {signed(held_out.mean)}{flag}")
-    told = f": {some(parts)}" if parts else ""
-    return (
-        "Rates are chosen and scored on the same seeds, which flatters every schedule a little; "
-        f"with each seed scored at the rate that the others chose, the differences are{told or ' not known'}."
-        if told
-        else "Rates are chosen and scored on the same seeds, which flatters every schedule a little."
-    )

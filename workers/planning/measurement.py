@@ -1,11 +1,12 @@
 """At which steps each probe of each trial is taken, and what it may spend: the probe budget, kept."""
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.catalog import DatasetFacts, dataset_facts
-from schemas.probes import Probe, SecantSmoothness
+from schemas.probes import Probe, SecantSmoothness, probe_steps
 from schemas.study import StudyFields, probe_name
 from schemas.trials import ProbePoints, TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Analytic
@@ -15,8 +16,12 @@ GRADIENTS_PER_HVP = 2
 GRADIENTS_PER_SECANT = 2
 GRADIENTS_PER_SHARPNESS = 1
 """Lanczos starts from the gradient, too; its Hessian-vector products come on top."""
-MIN_HVPS = 4
-"""Fewer Hessian-vector products than this, per batch, say nothing about a largest eigenvalue."""
+NOMINAL_HVPS = 8
+"""Hessian-vector products per batch that a point is planned with: on the digits MLP a warm start converges within 7."""
+FIRST_POINT_EXTRA_HVPS = 4
+"""A trial's first point has no vector to start from: 10 to 12 there."""
+FEWEST_POINTS = 2
+"""One eigenvalue says nothing about how it moves: from here on secant points give way, too."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class MeasurementPlan:
 
 @dataclass(frozen=True)
 class _Cost:
-    """What one point of a probe costs."""
+    """What the points of one probe cost, and how many any trial can ask for."""
 
     num_batches: int
     batch_gradients: float
@@ -48,11 +53,50 @@ class _Cost:
     fixed_gradients: int
     takes_hvps: bool
     max_hvps: int
+    num_regular: int
+    num_during_warmup: int
 
-    def point(self, hvps_per_batch: float) -> float:
-        """In training-batch gradients."""
-        hvps = hvps_per_batch * self.takes_hvps
-        return self.num_batches * self.batch_gradients * (self.fixed_gradients + GRADIENTS_PER_HVP * hvps)
+    @property
+    def nominal_hvps(self) -> int:
+        """Per batch of a point."""
+        return min(NOMINAL_HVPS, self.max_hvps)
+
+    @property
+    def first_extra_hvps(self) -> int:
+        """Per batch of a trial's first point, on top."""
+        return min(FIRST_POINT_EXTRA_HVPS, self.max_hvps - self.nominal_hvps)
+
+    @property
+    def hvp_gradients(self) -> float:
+        """One HVP on every batch, in training-batch gradients."""
+        return GRADIENTS_PER_HVP * self.num_batches * self.batch_gradients
+
+    def fixed(self, count: int) -> float:
+        """`count` points without HVPs, in training-batch gradients."""
+        return count * self.num_batches * self.batch_gradients * self.fixed_gradients
+
+    def nominal(self, count: int) -> float:
+        """`count` points at the nominal effort, in training-batch gradients."""
+        hvps = count * self.nominal_hvps + self.first_extra_hvps if count else 0
+        return self.fixed(count) + hvps * self.hvp_gradients
+
+    def most(self, stride: int | None) -> int:
+        """Points of any trial, at most, where every `stride`-th of the regular and of the warmup's is kept."""
+        if stride is None:
+            return 0
+        return math.ceil(self.num_regular / stride) + max(0, math.ceil(self.num_during_warmup / stride) - 1)
+
+
+@dataclass(frozen=True)
+class _Strides:
+    """Every m-th point is kept of the eigenvalue probes, and of the others; None: no point."""
+
+    eigenvalue: int | None
+    secant: int | None
+
+    def of(self, cost: _Cost) -> int | None:
+        """The stride of a probe."""
+        return self.eigenvalue if cost.takes_hvps else self.secant
 
 
 Key = tuple[int, int | None]
@@ -74,12 +118,13 @@ def measurement_plans(
         steps = total_steps(workload, facts)
         train_batch = batch_size_of(workload, facts.num_train if facts else 0)
         per_batch = None if isinstance(workload, Analytic) else train_batch
-        costs = {probe_name(probe): _cost(probe, per_batch) for probe in fields.probes}
-        stride = _thinning_stride(fields, costs, steps)
-        hvps = _hvps_per_batch(fields, costs, stride, steps) if stride is not None else 0.0
+        costs = {probe_name(probe): _cost(probe, per_batch, steps) for probe in fields.probes}
+        budget = fields.probe_budget * steps
+        strides = _thinning(costs, budget)
+        slack = _slack_hvps(costs, strides, budget)
         for key, trial in keys.items():
             if key[0] == id(workload):
-                plans[key] = _plan(_asked_points(trial, fields.probes, steps), costs, stride, hvps)
+                plans[key] = _plan(trial, fields.probes, steps, costs, strides, slack)
     return plans
 
 
@@ -93,18 +138,7 @@ def most_points(probe: Probe, total: int) -> int:
     return math.ceil(total / probe.every_steps) + max(0, probe.during_warmup - 1)
 
 
-def _asked_points(trial: TrialSpec, probes: Sequence[Probe], total: int) -> dict[str, list[int]]:
-    warmup_steps = trial.schedule.warmup_steps(total) or 0
-    return {probe_name(probe): _points(probe, total, warmup_steps) for probe in probes}
-
-
-def _points(probe: Probe, total: int, warmup_steps: int) -> list[int]:
-    regular = set(range(0, total, probe.every_steps))
-    extra = {index * warmup_steps // probe.during_warmup for index in range(probe.during_warmup)}
-    return sorted(regular | (extra if warmup_steps else set()))
-
-
-def _cost(probe: Probe, train_batch: int | None) -> _Cost:
+def _cost(probe: Probe, train_batch: int | None, total: int) -> _Cost:
     """Args: train_batch: examples per training batch; None for an analytic function, which has no batches."""
     secant = isinstance(probe, SecantSmoothness)
     return _Cost(
@@ -113,47 +147,85 @@ def _cost(probe: Probe, train_batch: int | None) -> _Cost:
         fixed_gradients=GRADIENTS_PER_SECANT if secant else GRADIENTS_PER_SHARPNESS,
         takes_hvps=not secant,
         max_hvps=0 if isinstance(probe, SecantSmoothness) else probe.max_hvps,
+        num_regular=math.ceil(total / probe.every_steps),
+        num_during_warmup=probe.during_warmup,
     )
 
 
-def _thinning_stride(fields: StudyFields, costs: Mapping[str, _Cost], total: int) -> int | None:
-    """The smallest m such that every m-th point of every probe fits the budget at the least cost per point; None: no m.
+def _thinning(costs: Mapping[str, _Cost], budget: float) -> _Strides:
+    """The first of these that fits the budget at the nominal effort: an eigenvalue point that cannot converge is waste.
 
-    Counted for the most points that any schedule could ask for, so that all schedules are thinned alike.
+    Eigenvalue points are thinned first, down to FEWEST_POINTS; then secant points, down to as many; then the eigenvalue
+    ones to a single point; then they are given up. Counted for the most points that any schedule could ask for, so that
+    all schedules are thinned alike.
     """
-    most = {probe_name(probe): most_points(probe, total) for probe in fields.probes}
+    eigenvalue = [cost for cost in costs.values() if cost.takes_hvps]
+    secant = [cost for cost in costs.values() if not cost.takes_hvps]
+    few, one = _largest_stride(eigenvalue, FEWEST_POINTS), _largest_stride(eigenvalue, 1)
+    few_secant, one_secant = _largest_stride(secant, FEWEST_POINTS), _largest_stride(secant, 1)
+    stages: list[tuple[range, Callable[[int], _Strides]]] = [
+        (range(1, few + 1), lambda stride: _Strides(stride, 1)),
+        (range(1, few_secant + 1), lambda stride: _Strides(few, stride)),
+        (range(few, one + 1), lambda stride: _Strides(stride, few_secant)),
+        (range(1, one_secant + 1), lambda stride: _Strides(None, stride)),
+    ]
 
-    def fits(stride: int) -> bool:
-        cost = sum(math.ceil(count / stride) * costs[name].point(MIN_HVPS) for name, count in most.items())
-        return cost <= fields.probe_budget * total * (1 + 1e-12)
+    def fits(strides: _Strides) -> bool:
+        cost = sum(cost.nominal(cost.most(strides.of(cost))) for cost in costs.values())
+        return cost <= budget * (1 + 1e-12)
 
-    low, high = 1, max(most.values(), default=1)
-    if not fits(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return low
+    for values, at in stages:
+        first = bisect_left(values, True, key=lambda stride: fits(at(stride)))
+        if first < len(values):
+            return at(values[first])
+    return _Strides(None, None)
 
 
-def _hvps_per_batch(fields: StudyFields, costs: Mapping[str, _Cost], stride: int, total: int) -> float:
-    """What is left of the budget in the dearest case, shared out evenly over the batches of the eigenvalue probes."""
-    counts = {probe_name(probe): math.ceil(most_points(probe, total) / stride) for probe in fields.probes}
-    fixed = sum(count * costs[name].point(0) for name, count in counts.items())
-    per_hvp = sum(count * (costs[name].point(1) - costs[name].point(0)) for name, count in counts.items())
-    return (fields.probe_budget * total - fixed) / per_hvp if per_hvp else 0.0
+def _largest_stride(costs: Sequence[_Cost], points: int) -> int:
+    """The largest that leaves every probe `points` points, or all where it asks for fewer."""
+    end = max((max(cost.num_regular, cost.num_during_warmup) for cost in costs), default=1)
+
+    def too_large(stride: int) -> bool:
+        return any(cost.most(stride) < min(points, cost.most(1)) for cost in costs)
+
+    return max(1, bisect_left(range(1, end + 1), True, key=too_large))
+
+
+def _slack_hvps(costs: Mapping[str, _Cost], strides: _Strides, budget: float) -> float:
+    """HVPs per batch on top of the nominal ones: what is left of the budget in the dearest case, shared out evenly."""
+    counts = {name: cost.most(strides.of(cost)) for name, cost in costs.items()}
+    left = budget - sum(cost.nominal(counts[name]) for name, cost in costs.items())
+    per_hvp = sum(counts[name] * cost.hvp_gradients for name, cost in costs.items() if cost.takes_hvps)
+    return max(0.0, left / per_hvp) if per_hvp else 0.0
 
 
 def _plan(
-    asked: Mapping[str, list[int]], costs: Mapping[str, _Cost], stride: int | None, hvps_per_batch: float
+    trial: TrialSpec,
+    probes: Sequence[Probe],
+    total: int,
+    costs: Mapping[str, _Cost],
+    strides: _Strides,
+    slack_hvps: float,
 ) -> MeasurementPlan:
-    kept = {name: points[::stride] if stride is not None else [] for name, points in asked.items()}
-    points, fixed, of_hvps = {}, 0.0, 0.0
-    for name, cost in costs.items():
-        num_batches = cost.num_batches * len(kept[name]) * cost.takes_hvps
-        hvps = math.floor(min(hvps_per_batch, cost.max_hvps) * num_batches * (1 + 1e-12))
-        fixed += len(kept[name]) * cost.point(0)
+    warmup_steps = trial.schedule.warmup_steps(total) or 0
+    points, thinned, fixed, of_hvps = {}, {}, 0.0, 0.0
+    for probe in probes:
+        name = probe_name(probe)
+        cost = costs[name]
+        cadence = (probe.every_steps, probe.during_warmup, total, warmup_steps)
+        asked, stride = len(probe_steps(*cadence)), strides.of(cost)
+        kept = [] if stride is None else probe_steps(*cadence, stride=stride)
+        hvps = _hvps_allowed(cost, len(kept), slack_hvps)
+        fixed += cost.fixed(len(kept))
         of_hvps += hvps * GRADIENTS_PER_HVP * cost.batch_gradients
-        points[name] = ProbePoints(steps=tuple(kept[name]), hvps_allowed=hvps)
-    thinned = {name: (len(kept[name]), len(asked[name])) for name in asked if len(kept[name]) < len(asked[name])}
+        points[name] = ProbePoints(steps=tuple(kept), hvps_allowed=hvps)
+        if len(kept) < asked:
+            thinned[name] = (len(kept), asked)
     return MeasurementPlan(points, thinned, fixed + of_hvps, of_hvps)
+
+
+def _hvps_allowed(cost: _Cost, count: int, slack_hvps: float) -> int:
+    if not (count and cost.takes_hvps):
+        return 0
+    per_batch = count * (cost.nominal_hvps + slack_hvps) + cost.first_extra_hvps
+    return math.floor(min(per_batch, count * cost.max_hvps) * cost.num_batches * (1 + 1e-12))

@@ -120,7 +120,7 @@ def _axis(axis: Axis, values: list[float | None]) -> Json:
         drawn["ticktext"] = [safe(axis.categories[index]) for index in shown]
     elif axis.log:
         drawn |= {"type": "log", "minor": {"ticks": "outside", "ticklen": 3, "dtick": "D1"}}
-        positive = [math.log10(value) for value in values if value is not None and value > 0]
+        positive = [math.log10(value) for value in axis.limits or values if value is not None and value > 0]
         ticks = log_ticks(min(positive, default=0.0), max(positive, default=1.0))
         drawn |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     if axis.limits is not None:

@@ -9,6 +9,7 @@ from workers.analysis.plain import number
 from workers.analysis.ranking import Group
 
 NAME = "sharpness"
+_DECADES = 4
 
 
 def draw(source: FigureSource) -> Figure:
@@ -30,11 +31,12 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     drawn = [band_over_seeds(source, each, probes, "product", marked=True) for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
     threshold = source.question.stability_product(group.optimizer_entry)
+    log = all(value is None or value > 0 for each in series for value in (*each.y, *each.low))
     rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
     return Panel(
         group.label,
         Axis("step (updates made)"),
-        Axis("sharpness x lr", limits=_limits(series, threshold)),
+        Axis("sharpness x lr", log=log, limits=_log_limits(series, threshold) if log else _limits(series, threshold)),
         series,
         rules,
         note=" ".join(filter(None, (_note(group, source, threshold), source.note(group)))),
@@ -48,6 +50,15 @@ def _limits(series: tuple[Series, ...], threshold: float | None) -> tuple[float,
         return None
     top = min(1.1 * max(medians), 5 * max(float(np.percentile(medians, 95)), threshold or 0.0))
     return (min(0.0, 1.1 * min(medians)), max(top, 1.4 * (threshold or 0.0), 1e-12))
+
+
+def _log_limits(series: tuple[Series, ...], threshold: float | None) -> tuple[float, float] | None:
+    """All of the bands and the line; of a warmup's tiny first rates, four powers of ten are enough."""
+    drawn = [value for each in series for value in (*each.low, *each.high) if value is not None]
+    if not drawn:
+        return None
+    top = max(*drawn, threshold or 0.0)
+    return (max(min(drawn) / 1.5, top / 10**_DECADES), 2.0 * top)
 
 
 def _note(group: Group, source: FigureSource, threshold: float | None) -> str:

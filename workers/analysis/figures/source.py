@@ -40,10 +40,7 @@ class FigureSource:
 
     def probes_of_kind(self, kind: str) -> pd.DataFrame:
         """The probe rows of one kind; a probe that the spec does not name is taken by its own name."""
-        kinds = self.question.probe_kinds
-        of_kind = self.probes["probe"].map(
-            lambda name: kinds.get(name, kinds.get(name.partition(".")[0], name)) == kind
-        )
+        of_kind = self.probes["probe"].map(self.question.probe_kind) == kind
         return self.probes[of_kind.to_numpy(dtype=bool)]
 
     def drawn(self, group: Group) -> list[Contender]:

@@ -85,7 +85,7 @@ def _scale(axes: "Axes", panel: Panel) -> None:
 def _scale_axis(axis: Axis, values: list[float | None], ticked: Any, set_scale: Any, set_limits: Any) -> None:
     if axis.log:
         set_scale("log")
-        known = [math.log10(value) for value in values if value is not None and value > 0]
+        known = [math.log10(value) for value in axis.limits or values if value is not None and value > 0]
         ticks = log_ticks(min(known, default=0.0), max(known, default=1.0))
         ticked.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         ticked.set_minor_formatter("")
