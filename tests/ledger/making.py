@@ -1,6 +1,9 @@
 """Small studies, plans and receipts for the ledger's tests."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
+from threading import Barrier
 
 from schemas.trials import Outcome, TrialState
 from workers.ledger.inputs import NewPack, NewTrial, Receipt
@@ -33,9 +36,14 @@ def new_trials(number, *, start=0, round=0, name="t"):
     ]
 
 
-def new_study(ledger: Ledger, number=4, **more):
+def with_steps(trials, steps):
+    return [replace(trial, steps=steps) for trial in trials]
+
+
+def new_study(ledger: Ledger, number=4, *, trials=None, **more):
     facts = {"name": "small", "spec": {"schema_version": 1}, "spec_hash": digest("spec")}
-    return ledger.create_study(**facts | more, trials=new_trials(number), total=number)
+    trials = new_trials(number) if trials is None else trials
+    return ledger.create_study(**facts | more, trials=trials, total=len(trials))
 
 
 def packs_of(study_id, trials, size=2, execution_id=EXECUTION, tag="p"):
@@ -81,6 +89,30 @@ def receipt(pack, outcome=Outcome.TRAINED, steps=100, **summary):
 
 def segments(name):
     return [{"table": "steps", "name": f"{name}/0-99", "sha256": digest(name), "num_rows": 100}]
+
+
+def recounted(ledger: Ledger, study_id):
+    """What a study's counts must be, counted trial by trial: (counts, steps, steps_unfinished)."""
+    rows = list(ledger.trials(study_id))
+    counts = dict.fromkeys([*map(str, TrialState), *map(str, Outcome)], 0)
+    for row in rows:
+        counts[row.state] += 1
+        if row.outcome is not None:
+            counts[row.outcome] += 1
+    unfinished = sum(row.steps for row in rows if not row.state.is_final)
+    return counts, sum(row.steps for row in rows), unfinished
+
+
+def at_once(number, do):
+    """`do(i)` for i below `number`, in threads that begin together; the results."""
+    barrier = Barrier(number)
+
+    def begin(i):
+        barrier.wait()
+        return do(i)
+
+    with ThreadPoolExecutor(number) as threads:
+        return list(threads.map(begin, range(number)))
 
 
 def finish(ledger: Ledger, study_id, fence, pack_ids, **more):

@@ -17,6 +17,7 @@ from tests.ledger.making import (
     packs_of,
     planned,
     receipt,
+    recounted,
     result,
     segments,
 )
@@ -224,10 +225,10 @@ def test_finished_trials_of_the_same_three_ids_are_taken_over(ledger):
     first, fence, pack_ids = planned(ledger)
     finish(ledger, first, fence, pack_ids[:1], loss=math.nan)
     keys = [(trial.trial_id, trial.measurement_id, EXECUTION) for trial in new_trials(4)]
-    found = ledger.find_reusable(keys)
+    second = new_study(ledger)
+    found = ledger.find_reusable(second.id, keys)
     assert set(found) == {trial.trial_id for trial in new_trials(2)}
 
-    second = new_study(ledger)
     fence = drive(ledger, second.id)
     rest = packs_of(second.id, new_trials(4)[2:])
     ledger.write_plan(second.id, 0, rest, fence, "cpu", reused=list(found.values()))
@@ -236,6 +237,7 @@ def test_finished_trials_of_the_same_three_ids_are_taken_over(ledger):
     assert math.isnan(taken.summary["loss"])
     assert ledger.manifests(second.id)[pack_ids[0]] == segments(pack_ids[0])
     assert kinds(ledger, second.id).count(EventKind.TRIAL_DONE) == 2
+    assert ledger.counts(second.id) == recounted(ledger, second.id)[0]
 
 
 @pytest.mark.parametrize("other", ["measurement", "execution", "owner"])
@@ -245,13 +247,14 @@ def test_trials_that_differ_in_an_id_or_belong_to_another_are_not_reusable(ledge
     measurement = "x" * 64 if other == "measurement" else "m" * 64
     execution = "x" * 64 if other == "execution" else EXECUTION
     owner = "somebody" if other == "owner" else "local"
-    assert ledger.find_reusable([(digest("t0"), measurement, execution)], owner) == {}
+    asking = new_study(ledger, owner=owner)
+    assert ledger.find_reusable(asking.id, [(digest("t0"), measurement, execution)]) == {}
 
 
 def test_a_trial_in_flight_is_not_reusable(ledger):
     study_id, fence, pack_ids = planned(ledger)
     ledger.start_packs(study_id, pack_ids, fence)
-    assert ledger.find_reusable([(digest("t0"), "m" * 64, EXECUTION)]) == {}
+    assert ledger.find_reusable(study_id, [(digest("t0"), "m" * 64, EXECUTION)]) == {}
 
 
 def test_a_replanned_pack_hands_its_trials_to_new_ones(ledger):
@@ -474,6 +477,7 @@ def test_events_are_numbered_from_one_and_read_from_a_number_on(ledger):
     assert numbers == list(range(1, len(numbers) + 1))
     assert ledger.last_event_seq(study_id) == numbers[-1]
     assert [event.seq for event in ledger.events(study_id, after=2, limit=2)] == [3, 4]
+    assert ledger.events(study_id, after=2**70) == []
     times = [event.at for event in ledger.events(study_id)]
     assert times == sorted(times)
     assert times[0].utcoffset().total_seconds() == 0

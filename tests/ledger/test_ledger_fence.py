@@ -51,6 +51,14 @@ def test_expiry_is_by_the_clock_of_the_database(ledger, monkeypatch):
     assert ledger.acquire_lease(study.id, "run", "b", TTL_S) is None
 
 
+def test_a_continued_study_can_be_cancelled_at_once_while_its_old_driver_closes_down(ledger):
+    study_id, fence, _ = planned(ledger)
+    ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)
+    ledger.continue_study(study_id)
+    ledger.request_cancel(study_id)
+    assert ledger.study(study_id).state == TrialState.CANCELLED
+
+
 def test_continuing_fences_off_a_driver_that_is_closing_down(ledger):
     study_id, fence, _ = planned(ledger)
     ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from schemas.errors import StaleFence, WrongState
 from schemas.trials import Outcome, TrialState
-from tests.ledger.making import TTL_S, drive, new_study, new_trials, packs_of, receipt, segments
+from tests.ledger.making import (
+    EXECUTION,
+    TTL_S,
+    drive,
+    finish,
+    new_study,
+    new_trials,
+    packs_of,
+    planned,
+    receipt,
+    recounted,
+    segments,
+)
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, PackState
 
@@ -30,11 +43,21 @@ class Moves(RuleBasedStateMachine):
         super().__init__()
         self.home = tempfile.mkdtemp()
         self.ledger = Ledger.open(self.home)
-        self.study_id = new_study(self.ledger, NUM_TRIALS).id
+        self.finished_before = self.another_study_has_finished()
+        self.study_id = new_study(self.ledger, trials=self.trials).id
         self.fences = [drive(self.ledger, self.study_id, "0")]
         self.finals = {}  # (trial id, attempt) -> its row when first seen final
         self.receipts = []
         self.replans = 0
+
+    @property
+    def trials(self):
+        return [replace(trial, steps=10**i) for i, trial in enumerate(new_trials(NUM_TRIALS))]
+
+    def another_study_has_finished(self):
+        study_id, fence, pack_ids = planned(self.ledger)
+        finish(self.ledger, study_id, fence, pack_ids[:1], outcome=Outcome.STALLED)
+        return [trial.trial_id for trial in self.ledger.trials(study_id, state=TrialState.DONE)]
 
     def teardown(self):
         self.ledger.close()
@@ -58,16 +81,18 @@ class Moves(RuleBasedStateMachine):
             )
         self.fences.append(lease.fence)
 
-    @initialize(is_planned=st.booleans())
-    def begin(self, is_planned):
-        if is_planned:
-            self.plan()
+    @initialize(reuse=st.sampled_from([None, False, True]))
+    def begin(self, reuse):
+        if reuse is not None:
+            self.plan(reuse)
 
-    @rule()
-    def plan(self):
+    @rule(reuse=st.booleans())
+    def plan(self, reuse):
         with contextlib.suppress(WrongState, StaleFence, ValueError):
-            packs = packs_of(self.study_id, new_trials(NUM_TRIALS))
-            self.ledger.write_plan(self.study_id, 0, packs, self.fence, "cpu")
+            keys = [(trial_id, "m" * 64, EXECUTION) for trial_id in self.finished_before if reuse]
+            reused = self.ledger.find_reusable(self.study_id, keys)
+            packs = packs_of(self.study_id, [trial for trial in self.trials if trial.trial_id not in reused])
+            self.ledger.write_plan(self.study_id, 0, packs, self.fence, "cpu", reused=list(reused.values()))
 
     @rule(number=ANY_PACK, progress=st.booleans())
     def start(self, number, progress):
@@ -154,6 +179,12 @@ class Moves(RuleBasedStateMachine):
             assert [row.attempt for row in attempts] == list(range(1, len(attempts) + 1))
             assert [row.is_newest for row in attempts] == [False] * (len(attempts) - 1) + [True]
             assert all(row.state in (TrialState.CANCELLED, TrialState.ERRORED) for row in attempts[:-1])
+
+    @invariant()
+    def the_counts_kept_are_those_of_a_full_count(self):
+        study = self.ledger.study(self.study_id)
+        assert (study.counts, study.steps, study.steps_unfinished) == recounted(self.ledger, self.study_id)
+        assert self.ledger.counts(self.study_id) == study.counts
 
     @invariant()
     def a_final_study_has_only_final_trials(self):

@@ -23,12 +23,13 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.place import resolve
 
 ROOT = Path(__file__).parents[2]
-MIGRATION_0002 = """
+NEXT = f"{int(tables.REVISION) + 1:04}"
+NEXT_MIGRATION = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{tables.REVISION}"
 
 
 def upgrade():
@@ -42,13 +43,13 @@ def next_version(tmp_path_factory, monkeypatch):
     """A context in which the program is one migration ahead."""
     migrations = tmp_path_factory.mktemp("next") / "migrations"
     shutil.copytree(opening.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_colour.py").write_text(MIGRATION_0002)
+    (migrations / "versions" / f"{NEXT}_colour.py").write_text(NEXT_MIGRATION)
 
     @contextmanager
     def installed():
         with monkeypatch.context() as patch:
             patch.setattr(opening, "MIGRATIONS", migrations)
-            patch.setattr(tables, "REVISION", "0002")
+            patch.setattr(tables, "REVISION", NEXT)
             yield
 
     return installed
@@ -143,7 +144,7 @@ def test_an_older_home_is_copied_then_migrated(tmp_path, next_version):
         assert before == (ledger.study(study_id), list(ledger.trials(study_id)), ledger.events(study_id))
         new_study(ledger)
     assert "colour" in columns_of_studies(tmp_path / "ledger.sqlite")
-    copy = tmp_path / "ledger.sqlite.bak-0001"
+    copy = tmp_path / f"ledger.sqlite.bak-{tables.REVISION}"
     assert "colour" not in columns_of_studies(copy)
     shutil.copy(copy, tmp_path / "copy.sqlite")
     with Ledger.open(tmp_path / "copy.sqlite") as ledger:
@@ -161,8 +162,8 @@ def test_a_migration_that_fails_leaves_the_old_home_as_it_was(tmp_path, next_ver
     with Ledger.open(tmp_path) as ledger:
         study = new_study(ledger)
     with next_version():
-        broken = opening.MIGRATIONS / "versions" / "0002_colour.py"
-        broken.write_text(MIGRATION_0002 + "    raise RuntimeError('broken')\n")
+        broken = opening.MIGRATIONS / "versions" / f"{NEXT}_colour.py"
+        broken.write_text(NEXT_MIGRATION + "    raise RuntimeError('broken')\n")
         with pytest.raises(RuntimeError, match="broken"):
             Ledger.open(tmp_path)
     with Ledger.open(tmp_path) as ledger:
@@ -172,7 +173,43 @@ def test_a_migration_that_fails_leaves_the_old_home_as_it_was(tmp_path, next_ver
 def test_a_newer_home_is_refused_with_what_to_do_and_left_alone(place, next_version):
     with next_version(), Ledger.open(place) as ledger:
         url = ledger.url
-    with pytest.raises(PlaceError, match=r"schema 0002 is newer .* 0001; install a newer warmup-bench"):
+    with pytest.raises(PlaceError, match=rf"schema {NEXT} is newer .* {tables.REVISION}; install a newer warmup-bench"):
+        Ledger.open(url)
+
+
+def test_a_ledger_without_a_column_that_it_should_have_is_said_with_what_to_do(place):
+    with Ledger.open(place) as ledger:
+        study = new_study(ledger)
+        with ledger.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE packs DROP COLUMN fence")
+        with pytest.raises(PlaceError, match=r"tables are not those .*fence.*; move it away or name another home"):
+            ledger.packs(study.id)
+
+
+def test_a_ledger_without_a_table_that_it_should_have_is_said_with_what_to_do(place):
+    with Ledger.open(place) as ledger:
+        with ledger.write() as connection:
+            connection.exec_driver_sql("DROP TABLE catalog")
+        with pytest.raises(PlaceError, match=r"tables are not those .*catalog.*; move it away or name another home"):
+            ledger.datasets()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM alembic_version", "has lost its schema's number; move it away or name another home"),
+        ("DROP TABLE alembic_version", "has lost its schema's number; move it away or name another home"),
+        ("INSERT INTO alembic_version VALUES ('0009')", f"its schema {tables.REVISION} and 0009 is newer than any"),
+        ("UPDATE alembic_version SET version_num = 'x\u001b[31m'", "is newer than any"),
+    ],
+)
+def test_a_ledger_whose_schema_s_number_is_damaged_is_refused_and_left_alone(place, damage, said):
+    with Ledger.open(place) as ledger:
+        new_study(ledger)
+        url = ledger.url
+        with ledger.write() as connection:
+            connection.exec_driver_sql(damage)
+    with pytest.raises(PlaceError, match=said):
         Ledger.open(url)
 
 

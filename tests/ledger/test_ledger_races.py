@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 
+from schemas.errors import PlaceError
 from schemas.trials import TrialState
-from tests.ledger.making import TTL_S, new_study, planned, receipt, segments
+from tests.ledger.making import TTL_S, at_once, new_study, planned, receipt, segments
 from workers.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.slow
@@ -28,18 +27,6 @@ def writer(ledger, deed, study_id="-"):
             yield process
         finally:
             process.kill()
-
-
-def at_once(number, do):
-    """`do(i)` for i below `number`, in threads that begin together; the results."""
-    barrier = Barrier(number)
-
-    def begin(i):
-        barrier.wait()
-        return do(i)
-
-    with ThreadPoolExecutor(number) as threads:
-        return list(threads.map(begin, range(number)))
 
 
 def test_of_threads_that_race_for_a_lease_one_gets_it(ledger):
@@ -103,6 +90,26 @@ def test_a_reader_of_events_never_sees_a_number_appear_behind_it(ledger):
 
     seen, *_ = at_once(NUM_THREADS, read_or_write)
     assert seen == list(range(1, num_events + 1))
+
+
+def test_as_many_threads_as_an_api_has_read_and_write_side_by_side(ledger):
+    def use(i):
+        study = new_study(ledger, 20, owner=f"owner {i % 4}")
+        ledger.request_cancel(study.id)
+        return ledger.trials_page(study.id, owner=study.owner)[0] and ledger.list_studies(owner=study.owner)[0]
+
+    assert all(at_once(40, use))
+    assert ledger.studies_by_state()["cancelled"] == 40
+
+
+def test_where_every_connection_is_busy_it_is_said(ledger, monkeypatch):
+    monkeypatch.setattr(ledger.engine.pool, "_timeout", 0.05)
+    with ExitStack() as stack:
+        for _ in range(ledger.engine.pool.size()):
+            stack.enter_context(ledger.engine.connect())
+        with pytest.raises(PlaceError, match="all connections of this process were busy"):
+            ledger.list_studies()
+    assert ledger.list_studies() == ([], None)
 
 
 @pytest.mark.parametrize("deed", ["create_half", "commit_half"])

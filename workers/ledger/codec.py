@@ -13,6 +13,8 @@ from sqlalchemy import Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# One for all: json.dumps would make one for each of a study's thousands of values.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _SPELLING = re.compile(r"=*(?:NaN|-?Infinity)")
 _IN_TEXT = re.compile(r'(?:NaN|Infinity)"')
 
@@ -24,11 +26,11 @@ def encode(value: Any) -> str:
         TypeError: something that is none of these (a numpy scalar, say).
     """
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_spelled(value), allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(_spelled(value))
     if _IN_TEXT.search(text):
-        return json.dumps(_spelled(value), allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(_spelled(value))
     return text
 
 

@@ -1,20 +1,27 @@
-"""Taking a finished study up again: new attempts for its cancelled and errored trials.
+"""Taking a finished study up again, as it was or with more trials: new attempts for the cancelled and errored ones.
 
 A final state is final: the old rows stay as they are and no longer count. Every such trial gets a new row with the next
 attempt number. Where the plan put it stays: same pack, same slot, so the same bits. A cancelled pack goes on from its
 checkpoint, an errored one begins again, and the errored members of a pack that is done get a pack of their own.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import and_, insert, literal, null, select, update
+from sqlalchemy import and_, func, insert, literal, null, select, update
 
+from schemas.errors import WrongState
 from schemas.trials import TrialState
-from workers.ledger.inputs import NewPack
+from workers.ledger.dialect import hold
+from workers.ledger.inputs import NewPack, NewTrial, Quota
+from workers.ledger.leases import is_driven
 from workers.ledger.mapping import new_pack, pack_row, study_row
+from workers.ledger.rounds import add_next_round
 from workers.ledger.rows import EventKind, PackState, StudyRow
 from workers.ledger.store import Store, StudyWrite
-from workers.ledger.tables import packs, publications, studies, trials
+from workers.ledger.submitting import check_growth, usage_now
+from workers.ledger.tables import NEWEST, packs, publications, studies, trials
 
 _AGAIN = (TrialState.CANCELLED, TrialState.ERRORED)
 _STARTS_ANEW: dict[str, Any] = {
@@ -29,27 +36,92 @@ _STARTS_ANEW: dict[str, Any] = {
 _NOT_RUN = {"state": PackState.QUEUED, "reason": "", "finished_ms": None}
 
 
-def continue_study(ledger: Store, study_id: str) -> StudyRow:
+def continue_study(ledger: Store, study_id: str, *, quota: Quota | None = None) -> StudyRow:
     """Queue a final study again with what it has not done; nothing happens to one that is not final or has all done.
 
     Raises the fence, so that a driver which is still closing down writes nothing more.
+
+    Raises:
+        QuotaExceeded: its owner would have more unfinished than `quota` allows.
     """
-    with ledger.write_study(study_id) as work:
+    with ledger.write_study(study_id) as work, _within(work, quota):
         if TrialState(work.study.state).is_final:
-            number = work.study.continuations + 1
-            num_trials = _new_attempts(work, number)
+            num_trials = _take_up(work)
             if num_trials or work.study.state != TrialState.DONE:
-                _queue_packs(work)
-                _give_errored_members_their_own_packs(work, number)
-                _publish_again(work, number)
-                _queue_study(work, number, num_trials)
-        row = work.connection.execute(select(studies).where(studies.c.id == study_id)).one()
-        return study_row(row)
+                _queue_study(work, num_trials)
+        return _as_it_is_now(work)
+
+
+def extend_study(
+    ledger: Store,
+    study_id: str,
+    *,
+    spec: Mapping[str, Any],
+    spec_hash: str,
+    was_spec_hash: str,
+    body: Mapping[str, Any],
+    trials: Iterable[NewTrial],
+    quota: Quota | None = None,
+) -> StudyRow:
+    """Widen a study: `trials` become its next round (kind `extend`), `spec` its spec; a final one is queued again.
+
+    What a final study had left cancelled or errored is taken up too. All of it in one transaction.
+
+    Raises:
+        WrongState: it runs or a driver holds it, or its spec is not the one (`was_spec_hash`) that `trials` add to.
+        QuotaExceeded: its owner would have more unfinished than `quota` allows.
+        ValueError: a trial does not carry the number of the round.
+    """
+    with ledger.write_study(study_id) as work, _within(work, quota):
+        state = TrialState(work.study.state)
+        if not state.is_final and (state is TrialState.RUNNING or is_driven(work)):
+            raise WrongState(
+                f"study {study_id} is running and cannot be extended now; wait until it is done, or cancel it first"
+            )
+        if work.study.spec_hash != was_spec_hash:
+            raise WrongState(f"study {study_id} was extended by somebody else meanwhile; look at it, then extend it")
+        if state.is_final:
+            _queue_study(work, _take_up(work))
+        add_next_round(work, "extend", body, trials)
+        work.change(spec=dict(spec), spec_hash=spec_hash)
+        return _as_it_is_now(work)
+
+
+@contextmanager
+def _within(work: StudyWrite, quota: Quota | None) -> Iterator[None]:
+    """Refuse what the block adds where it is over the quota. Its owner's submissions wait meanwhile."""
+    if quota is None:
+        yield
+        return
+    hold(work.connection, f"quota {work.study.owner}")
+    before = usage_now(work.connection, work.study.owner)
+    yield
+    work.flush()
+    check_growth(quota, before, usage_now(work.connection, work.study.owner))
+
+
+def _as_it_is_now(work: StudyWrite) -> StudyRow:
+    work.flush()
+    return study_row(work.connection.execute(select(studies).where(studies.c.id == work.study_id)).one())
+
+
+def _take_up(work: StudyWrite) -> int:
+    """New attempts for what is not done; the number of them."""
+    number = work.study.continuations + 1
+    num_trials = _new_attempts(work, number)
+    if num_trials or work.study.state != TrialState.DONE:
+        _queue_packs(work)
+        _give_errored_members_their_own_packs(work, number)
+        _publish_again(work, number)
+    return num_trials
 
 
 def _new_attempts(work: StudyWrite, number: int) -> int:
-    newest = and_(trials.c.study_id == work.study_id, trials.c.superseded_in == 0)
-    again = and_(newest, trials.c.state.in_(_AGAIN))
+    again = and_(trials.c.study_id == work.study_id, NEWEST, trials.c.state.in_(_AGAIN))
+    by_state = select(trials.c.state, func.count(), func.sum(trials.c.steps)).where(again).group_by(trials.c.state)
+    for state, num_trials, steps in work.connection.execute(by_state).all():
+        work.counts.leave(TrialState(state), num_trials, int(steps))
+        work.counts.enter(TrialState.QUEUED, num_trials, int(steps))
     num_trials = work.connection.execute(update(trials).where(again).values(superseded_in=number)).rowcount
     names = [column.name for column in trials.columns if column.name != "row"]
     fresh = _STARTS_ANEW | {"attempt": trials.c.attempt + 1}
@@ -73,7 +145,7 @@ def _queue_packs(work: StudyWrite) -> None:
 
 
 def _give_errored_members_their_own_packs(work: StudyWrite, number: int) -> None:
-    newest = and_(trials.c.study_id == work.study_id, trials.c.superseded_in == 0, trials.c.state == TrialState.QUEUED)
+    newest = and_(trials.c.study_id == work.study_id, NEWEST, trials.c.state == TrialState.QUEUED)
     query = (
         select(trials.c.row, trials.c.trial_id, trials.c.slot, trials.c.pack_id)
         .join(packs, packs.c.pack_id == trials.c.pack_id)
@@ -104,7 +176,8 @@ def _publish_again(work: StudyWrite, number: int) -> None:
     work.connection.execute(update(publications).where(theirs).values(is_final=False))
 
 
-def _queue_study(work: StudyWrite, number: int, num_trials: int) -> None:
+def _queue_study(work: StudyWrite, num_trials: int) -> None:
+    number = work.study.continuations + 1
     work.change(
         state=TrialState.QUEUED,
         reason="",
@@ -113,4 +186,7 @@ def _queue_study(work: StudyWrite, number: int, num_trials: int) -> None:
         attempt=work.study.attempt + 1,
         finished_ms=None,
     )
+    # The study's own run in the tracker has the report of before.
+    whole = and_(publications.c.study_id == work.study_id, publications.c.key == work.study_id)
+    work.connection.execute(update(publications).where(whole).values(is_final=False))
     work.event(EventKind.STUDY_CONTINUED, continuation=number, num_trials=num_trials)

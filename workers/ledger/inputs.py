@@ -1,4 +1,4 @@
-"""What the ledger takes: new trials, new packs, trials to reuse, receipts of finished packs."""
+"""What the ledger takes: new trials, packs, trials to reuse, receipts; idempotency keys and quotas of submissions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ class NewTrial:
     measurement_id: str
     num_index: int
     """Position in the study, from 0, unique over all rounds."""
+    steps: int = 0
+    """Updates that it makes in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,26 @@ class Receipt:
     """Steps of the pack whose records are in the manifest."""
     timed_steps: int | None = None
     """Steps that `seconds` cover, where a resumed attempt made fewer than `steps`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """What makes a submission safe to repeat: the client's key, unique per owner, and the hash of what it came with."""
+
+    key: str
+    """1 to 255 characters."""
+    body_sha256: str
+    """64 hex digits."""
+
+    def __post_init__(self) -> None:
+        if not (1 <= len(self.key) <= 255 and self.key.isprintable()):
+            raise ValueError(f"idempotency key: got {len(self.key)} characters, allowed 1 to 255 printable ones")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an owner may have unfinished at a time, the new study included; None means no limit."""
+
+    studies_queued: int | None = None
+    trials_unfinished: int | None = None
+    steps_unfinished: int | None = None

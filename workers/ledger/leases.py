@@ -22,25 +22,30 @@ def acquire_lease(ledger: Store, study_id: str, kind: Kind, owner: str, ttl_s: f
     refused from then on.
     """
     with ledger.write_study(study_id) as work:
-        held = _lease(work.connection, study_id, kind)
-        if held is not None and held.owner != owner and held.expires_ms > work.now_ms:
-            return None
-        if kind == "run":
-            fence = work.study.attempt + 1
-            work.change(attempt=fence)
-        else:
-            fence = 1 if held is None else held.fence + 1
-        row = {
-            "study_id": study_id,
-            "kind": kind,
-            "owner": owner,
-            "fence": fence,
-            "acquired_ms": work.now_ms,
-            "expires_ms": work.now_ms + round(ttl_s * 1000),
-        }
-        changed = ["owner", "fence", "acquired_ms", "expires_ms"]
-        work.connection.execute(upsert(work.connection.dialect, leases, ["study_id", "kind"], changed).values(row))
-        return _lease_row(_existing(work.connection, study_id, kind), work.now_ms)
+        return take_lease(work, kind, owner, ttl_s)
+
+
+def take_lease(work: StudyWrite, kind: Kind, owner: str, ttl_s: float) -> LeaseRow | None:
+    """`acquire_lease` within a transaction."""
+    held = _lease(work.connection, work.study_id, kind)
+    if held is not None and held.owner != owner and held.expires_ms > work.now_ms:
+        return None
+    if kind == "run":
+        fence = work.study.attempt + 1
+        work.change(attempt=fence)
+    else:
+        fence = 1 if held is None else held.fence + 1
+    row = {
+        "study_id": work.study_id,
+        "kind": kind,
+        "owner": owner,
+        "fence": fence,
+        "acquired_ms": work.now_ms,
+        "expires_ms": work.now_ms + round(ttl_s * 1000),
+    }
+    changed = ["owner", "fence", "acquired_ms", "expires_ms"]
+    work.connection.execute(upsert(work.connection.dialect, leases, ["study_id", "kind"], changed).values(row))
+    return lease_row(_existing(work.connection, work.study_id, kind), work.now_ms)
 
 
 def renew_lease(ledger: Store, study_id: str, kind: Kind, owner: str, fence: int, ttl_s: float) -> bool:
@@ -70,7 +75,7 @@ def lease(ledger: Store, study_id: str, kind: Kind) -> LeaseRow | None:
     """The lease as it stands, fresh or not; None where nobody ever took it."""
     with ledger.read() as connection:
         row = connection.execute(select(leases, now_ms().label("now")).where(_key(study_id, kind))).one_or_none()
-        return None if row is None else _lease_row(row, row.now)
+        return None if row is None else lease_row(row, row.now)
 
 
 def request_cancel(ledger: Store, study_id: str) -> None:
@@ -84,7 +89,7 @@ def request_cancel(ledger: Store, study_id: str) -> None:
         if not work.study.cancel_requested:
             work.change(cancel_requested=True)
             work.event(EventKind.CANCEL_REQUESTED)
-        if work.study.state == TrialState.QUEUED and not _is_driven(work):
+        if work.study.state == TrialState.QUEUED and not is_driven(work):
             move_study(work, TrialState.CANCELLED, "cancelled before it ran")
 
 
@@ -95,9 +100,11 @@ def cancel_requested(ledger: Store, study_id: str) -> bool:
         return bool(connection.execute(flag).scalar_one_or_none())
 
 
-def _is_driven(work: StudyWrite) -> bool:
+def is_driven(work: StudyWrite) -> bool:
+    """Whether a driver holds the study."""
     held = _lease(work.connection, work.study_id, "run")
-    return held is not None and held.expires_ms > work.now_ms
+    # A continue raises the fence: who held the study before it only closes down.
+    return held is not None and held.expires_ms > work.now_ms and held.fence == work.study.attempt
 
 
 def _key(study_id: str, kind: str) -> Any:
@@ -112,7 +119,8 @@ def _existing(connection: Connection, study_id: str, kind: str) -> SqlRow:
     return connection.execute(select(leases).where(_key(study_id, kind))).one()
 
 
-def _lease_row(row: SqlRow, now: int) -> LeaseRow:
+def lease_row(row: SqlRow, now: int) -> LeaseRow:
+    """A row of the table as the ledger hands it out; `now` in milliseconds by the database's clock."""
     return LeaseRow(
         study_id=row.study_id,
         kind=row.kind,

@@ -12,7 +12,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.ledger import catalog, continuing, leases, plans, publications, reading, receipts, studies
+from workers.ledger import (
+    catalog,
+    continuing,
+    keys,
+    leases,
+    listing,
+    plans,
+    publications,
+    queue,
+    reading,
+    receipts,
+    rounds,
+    settling,
+    studies,
+    submitting,
+    trial_pages,
+)
 from workers.ledger import packs as pack_life
 from workers.ledger.opening import open_engine
 from workers.ledger.place import resolve
@@ -52,16 +68,27 @@ class Ledger(Store):
     datasets = catalog.datasets
     timings = catalog.timings
 
-    create_study = studies.create_study
-    append_round = studies.append_round
+    create_study = submitting.create_study
+    replayed = submitting.replayed
+    usage = submitting.usage
+    append_round = rounds.append_round
     study = studies.study
+    study_head = studies.study_head_of
+    find_study = studies.find_study
     study_by_spec_hash = studies.study_by_spec_hash
-    list_studies = studies.list_studies
-    rounds = studies.study_rounds
+    list_studies = listing.list_studies
+    studies_by_state = listing.studies_by_state
+    rounds = rounds.study_rounds
     set_study_state = studies.set_study_state
     set_publishing = studies.set_publishing
     cancel_remaining = studies.cancel_remaining
     continue_study = continuing.continue_study
+    extend_study = continuing.extend_study
+
+    create_key = keys.create_key
+    key_by_secret = keys.key_by_secret
+    list_keys = keys.list_keys
+    revoke_key = keys.revoke_key
 
     acquire_lease = leases.acquire_lease
     renew_lease = leases.renew_lease
@@ -69,9 +96,16 @@ class Ledger(Store):
     lease = leases.lease
     request_cancel = leases.request_cancel
     cancel_requested = leases.cancel_requested
+    claimable = queue.claimable
+    num_running = queue.num_running
+    claim = queue.claim
+    held_leases = queue.held_leases
+    abandoned = queue.abandoned
+    settle_abandoned = settling.settle_abandoned
 
     has_plan = plans.has_plan
     find_reusable = plans.find_reusable
+    may_be_all_reused = plans.may_be_all_reused
     write_plan = plans.write_plan
     replan = plans.replan
 
@@ -84,6 +118,8 @@ class Ledger(Store):
 
     counts = reading.counts
     trials = reading.study_trials
+    trials_page = trial_pages.trials_page
+    trial_holders = trial_pages.trial_holders
     trials_by_id = reading.trials_by_id
     trial_attempts = reading.trial_attempts
     packs = reading.study_packs
@@ -91,6 +127,9 @@ class Ledger(Store):
     manifests = reading.manifests
     events = reading.study_events
     last_event_seq = reading.last_event_seq
+    standings = reading.standings
+    schema_is_current = reading.schema_is_current
+    why_behind = reading.why_behind
 
     publication = publications.publication
     record_publication = publications.record_publication

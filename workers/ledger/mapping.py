@@ -9,7 +9,8 @@ from sqlalchemy import Row
 
 from schemas.trials import Outcome, TrialState
 from workers.ledger.inputs import NewPack, NewTrial
-from workers.ledger.rows import PackRow, PackState, StudyRow, TrialRow
+from workers.ledger.rows import PackRow, PackState, StudyHead, StudyRow, TrialRow
+from workers.ledger.tables import COUNTED, studies
 
 SqlRow = Row[*tuple[Any, ...]]
 """A row of any columns."""
@@ -35,27 +36,44 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-def study_row(row: SqlRow) -> StudyRow:
+HEAD = [column for column in studies.columns if column.name != "spec"]
+"""What `study_head` reads."""
+
+
+def study_row(row: SqlRow, *, replayed: bool = False) -> StudyRow:
     """A whole row of `studies`."""
-    return StudyRow(
-        id=row.id,
-        name=row.name,
-        owner=row.owner,
-        priority=row.priority,
-        state=TrialState(row.state),
-        reason=row.reason,
-        publishing=row.publishing,
-        cancel_requested=row.cancel_requested,
-        spec=row.spec,
-        spec_hash=row.spec_hash,
-        total=row.total,
-        attempt=row.attempt,
-        continuations=row.continuations,
-        device_class=row.device_class,
-        created_at=instant(row.created_ms),
-        updated_at=instant(row.updated_ms),
-        finished_at=moment(row.finished_ms),
-    )
+    return StudyRow(**_head(row), spec=row.spec, replayed=replayed)
+
+
+def study_head(row: SqlRow) -> StudyHead:
+    """The columns `HEAD` of a row of `studies`."""
+    return StudyHead(**_head(row))
+
+
+def _head(row: SqlRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "owner": row.owner,
+        "priority": row.priority,
+        "state": TrialState(row.state),
+        "reason": row.reason,
+        "publishing": row.publishing,
+        "cancel_requested": row.cancel_requested,
+        "spec_hash": row.spec_hash,
+        "total": row.total,
+        "attempt": row.attempt,
+        "continuations": row.continuations,
+        "device_class": row.device_class,
+        "created_at": instant(row.created_ms),
+        "updated_at": instant(row.updated_ms),
+        "finished_at": moment(row.finished_ms),
+        "version": row.version,
+        "last_event_seq": row.last_event_seq,
+        "counts": {name: getattr(row, f"num_{name}") for name in COUNTED},
+        "steps": row.steps,
+        "steps_unfinished": row.steps_unfinished,
+    }
 
 
 def trial_row(row: SqlRow) -> TrialRow:
@@ -86,6 +104,7 @@ def trial_row(row: SqlRow) -> TrialRow:
         reused_from=row.reused_from,
         started_at=moment(row.started_ms),
         finished_at=moment(row.finished_ms),
+        steps=row.steps,
     )
 
 
@@ -134,6 +153,7 @@ def new_trial(study_id: str, trial: NewTrial) -> dict[str, Any]:
         "state": TrialState.QUEUED,
         "reason": "",
         "replanned": False,
+        "steps": trial.steps,
     }
 
 

@@ -63,7 +63,7 @@ def _revision(engine: Engine) -> str | None:
 def _stamp(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE.name):
         return None
-    return connection.execute(select(VERSION_TABLE.c.version_num)).scalar_one_or_none()
+    return " and ".join(connection.execute(select(VERSION_TABLE.c.version_num)).scalars()) or None
 
 
 def _bring_up_to_date(engine: Engine, place: Place, *, create: bool) -> None:
@@ -83,7 +83,10 @@ def _bring_up_to_date(engine: Engine, place: Place, *, create: bool) -> None:
 
 def _make_tables(connection: Connection, place: Place, *, create: bool) -> None:
     if inspect(connection).get_table_names():
-        raise PlaceError(f"ledger {place}: a database of another program; name another place for the ledger")
+        raise PlaceError(
+            f"ledger {place}: a database of another program, or a ledger that has lost its schema's number; move it"
+            " away or name another home (--home, WARMUP_BENCH_HOME)"
+        )
     if not create:
         raise PlaceError(f"ledger {place}: it is empty; run a study first, or name another home")
     tables.metadata.create_all(connection)
@@ -105,8 +108,8 @@ def _migrate(connection: Connection, place: Place, revision: str) -> None:
         ScriptDirectory.from_config(config).get_revision(revision)
     except CommandError as error:
         raise PlaceError(
-            f"ledger {place}: its schema {revision} is newer than this program's {tables.REVISION}; "
-            "install a newer warmup-bench, or name another home (--home, WARMUP_BENCH_HOME)"
+            f"ledger {place}: its schema {revision} is newer than any that this program knows, up to"
+            f" {tables.REVISION}; install a newer warmup-bench, or name another home (--home, WARMUP_BENCH_HOME)"
         ) from error
     if place.file is not None:
         _copy(place.file, place.file.with_name(f"{place.file.name}.bak-{revision}"))

@@ -10,7 +10,8 @@ from schemas.trials import TrialState
 from workers.ledger.mapping import chunks, pack_row
 from workers.ledger.rows import EventKind, PackRow, PackState
 from workers.ledger.store import MAX_IN_LIST, Store, StudyWrite, sources
-from workers.ledger.tables import packs, trials
+from workers.ledger.tables import NEWEST, packs, trials
+from workers.ledger.trial_moves import move_trials
 
 
 def start_packs(ledger: Store, study_id: str, pack_ids: Sequence[str], fence: int) -> list[PackRow]:
@@ -22,11 +23,17 @@ def start_packs(ledger: Store, study_id: str, pack_ids: Sequence[str], fence: in
     with ledger.write_study(study_id, fence) as work:
         values = {"state": PackState.RUNNING, "attempt": packs.c.attempt + 1, "fence": fence, "started_ms": work.now_ms}
         _move_packs(work, pack_ids, PackState.RUNNING, values)
-        running = {"state": TrialState.RUNNING, "started_ms": work.now_ms}
-        _move_trials(work, pack_ids, TrialState.RUNNING, running)
+        _move_members(work, pack_ids, TrialState.RUNNING, started_ms=work.now_ms)
         started = read_packs(work, pack_ids)
         for pack in started:
-            work.event(EventKind.PACK_STARTED, pack_id=pack.pack_id, attempt=pack.attempt, step=pack.step)
+            work.event(
+                EventKind.PACK_STARTED,
+                pack_id=pack.pack_id,
+                attempt=pack.attempt,
+                step=pack.step,
+                num_trials=len(pack.members),
+                total_steps=pack.plan.get("total_steps", 0),
+            )
         return started
 
 
@@ -53,21 +60,36 @@ def record_progress(
 
 
 def requeue_packs(
-    ledger: Store, study_id: str, pack_ids: Sequence[str] | None, fence: int, reason: str
+    ledger: Store,
+    study_id: str,
+    pack_ids: Sequence[str] | None,
+    fence: int,
+    reason: str,
+    *,
+    from_start: bool = False,
 ) -> list[PackRow]:
     """Queue running packs again (their actor died); None means all that run, as a driver that takes over needs.
 
-    Packs that do not run are left alone. Returns those queued, with the manifest and checkpoint to resume from.
+    Packs that do not run are left alone. Returns those queued, with the manifest and checkpoint to resume from:
+    none `from_start`, which forgets what was durable because it is damaged.
     """
     with ledger.write_study(study_id, fence) as work:
-        running = and_(packs.c.study_id == study_id, packs.c.state == PackState.RUNNING)
-        all_running = work.connection.execute(select(packs.c.pack_id).where(running)).scalars().all()
-        queued = [pack_id for pack_id in all_running if pack_ids is None or pack_id in set(pack_ids)]
-        _move_packs(work, queued, PackState.QUEUED, {"state": PackState.QUEUED, "reason": reason})
-        _move_trials(work, queued, TrialState.QUEUED, {"state": TrialState.QUEUED})
-        for pack_id in queued:
-            work.event(EventKind.PACK_REQUEUED, pack_id=pack_id, reason=reason)
-        return read_packs(work, queued)
+        return requeue_running(work, pack_ids, reason, from_start=from_start)
+
+
+def requeue_running(
+    work: StudyWrite, pack_ids: Sequence[str] | None, reason: str, *, from_start: bool = False
+) -> list[PackRow]:
+    """`requeue_packs` within a transaction."""
+    begin: dict[str, Any] = {"step": 0, "manifest": [], "checkpoint": None} if from_start else {}
+    running = and_(packs.c.study_id == work.study_id, packs.c.state == PackState.RUNNING)
+    all_running = work.connection.execute(select(packs.c.pack_id).where(running)).scalars().all()
+    queued = [pack_id for pack_id in all_running if pack_ids is None or pack_id in set(pack_ids)]
+    _move_packs(work, queued, PackState.QUEUED, {"state": PackState.QUEUED, "reason": reason} | begin)
+    _move_members(work, queued, TrialState.QUEUED)
+    for pack_id in queued:
+        work.event(EventKind.PACK_REQUEUED, pack_id=pack_id, reason=reason)
+    return read_packs(work, queued)
 
 
 def fail_pack(ledger: Store, study_id: str, pack_id: str, fence: int, reason: str, log: str = "") -> None:
@@ -81,7 +103,7 @@ def fail_pack(ledger: Store, study_id: str, pack_id: str, fence: int, reason: st
         _move_packs(work, [pack_id], PackState.ERRORED, ended | {"state": PackState.ERRORED, "log": log})
         unfinished = members_in([pack_id], sources(TrialState.ERRORED))
         failed = work.connection.execute(select(trials.c.trial_id).where(unfinished)).scalars().all()
-        _move_trials(work, [pack_id], TrialState.ERRORED, ended | {"state": TrialState.ERRORED})
+        _move_members(work, [pack_id], TrialState.ERRORED, **ended)
         for trial_id in failed:
             work.event(EventKind.TRIAL_ERRORED, trial_id=trial_id, pack_id=pack_id, reason=reason)
         work.event(EventKind.PACK_ERRORED, pack_id=pack_id, reason=reason)
@@ -121,10 +143,9 @@ def _move_packs(work: StudyWrite, pack_ids: Sequence[str], target: PackState, va
             raise WrongState(f"study {work.study_id}: not all of {len(chunk)} packs exist and can become {target}")
 
 
-def _move_trials(work: StudyWrite, pack_ids: Sequence[str], target: TrialState, values: Mapping[str, Any]) -> None:
+def _move_members(work: StudyWrite, pack_ids: Sequence[str], target: TrialState, **values: Any) -> None:
     for chunk in chunks(pack_ids, MAX_IN_LIST):
-        movable = members_in(chunk, sources(target))
-        work.connection.execute(update(trials).where(movable).values(values))
+        move_trials(work, trials.c.pack_id.in_(chunk), target, **values)
 
 
 def _named(study_id: str, pack_ids: Sequence[str]) -> Any:
@@ -135,5 +156,4 @@ def members_in(pack_ids: Sequence[str], states: Sequence[TrialState]) -> Any:
     """The condition that finds the packs' trials in `states`, none of which may be DONE."""
     # Not by study: a planner without statistics would then read all its trials by the index on states. Trials of other
     # studies that point to these packs are reused ones, which are done and so not among `states`.
-    newest = and_(trials.c.pack_id.in_(pack_ids), trials.c.superseded_in == 0)
-    return and_(newest, trials.c.state.in_(states))
+    return and_(trials.c.pack_id.in_(pack_ids), NEWEST, trials.c.state.in_(states))

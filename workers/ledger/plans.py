@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, insert, select, update
 
 from schemas.errors import WrongState
-from schemas.trials import TrialState
+from schemas.trials import Outcome, TrialState
 from workers.ledger.inputs import NewPack, Reuse
 from workers.ledger.mapping import SqlRow, chunks, new_pack, pack_row
 from workers.ledger.packs import members_in
 from workers.ledger.rows import EventKind, PackState
 from workers.ledger.store import CHUNK_ROWS, MAX_IN_LIST, Store, StudyWrite
-from workers.ledger.tables import packs, rounds, studies, trials
+from workers.ledger.tables import NEWEST, packs, rounds, studies, trials
 
 _PLACE_TRIAL = (
     update(trials)
@@ -55,9 +55,13 @@ def has_plan(ledger: Store, study_id: str, round_number: int) -> bool:
         return connection.execute(query).scalar_one_or_none() is not None
 
 
-def find_reusable(ledger: Store, keys: Iterable[tuple[str, str, str]], owner: str = "local") -> dict[str, Reuse]:
-    """Finished trials of `owner`'s studies with these (trial_id, measurement_id, execution_id), by trial id."""
+def find_reusable(ledger: Store, study_id: str, keys: Iterable[tuple[str, str, str]]) -> dict[str, Reuse]:
+    """Finished trials with these (trial_id, measurement_id, execution_id), by trial id.
+
+    Only those in studies of the owner of `study_id`: what somebody may not read is not handed to them either.
+    """
     found: dict[str, Reuse] = {}
+    owner = select(studies.c.owner).where(studies.c.id == study_id).scalar_subquery()
     with ledger.read() as connection:
         for chunk in chunks(keys, MAX_IN_LIST):
             wanted = {trial_id: (measurement_id, execution_id) for trial_id, measurement_id, execution_id in chunk}
@@ -65,6 +69,26 @@ def find_reusable(ledger: Store, keys: Iterable[tuple[str, str, str]], owner: st
                 if wanted[row.trial_id] == (row.measurement_id, row.execution_id):
                     found[row.trial_id] = Reuse(row.trial_id, row.study_id, row.execution_id)
     return found
+
+
+def may_be_all_reused(ledger: Store, study_id: str) -> bool:
+    """Whether every waiting trial of the study has a finished twin (same trial and measurement ids, same owner).
+
+    Cheap, and short of `find_reusable`: on which machine the twins were trained is not asked.
+    """
+    twin, of_twin = trials.alias("twin"), studies.alias("of_twin")
+    finished = exists().where(
+        twin.c.trial_id == trials.c.trial_id,
+        twin.c.measurement_id == trials.c.measurement_id,
+        twin.c.state == TrialState.DONE,
+        twin.c.superseded_in == 0,
+        of_twin.c.id == twin.c.study_id,
+        of_twin.c.owner == studies.c.owner,
+    )
+    waiting = and_(trials.c.study_id == study_id, trials.c.superseded_in == 0, trials.c.state == TrialState.QUEUED)
+    to_train = select(trials.c.row).join(studies, studies.c.id == trials.c.study_id).where(waiting, ~finished).limit(1)
+    with ledger.read() as connection:
+        return connection.execute(to_train).first() is None
 
 
 def write_plan(
@@ -98,6 +122,7 @@ def write_plan(
             num_packs=len(planned),
             num_trials=len(placed),
             num_reused=len(reused),
+            total_steps=sum(pack.plan.get("total_steps", 0) for pack in planned),
         )
 
 
@@ -114,12 +139,14 @@ def replan(ledger: Store, study_id: str, pack_id: str, new: Sequence[NewPack], f
         if not old.state.can_become(PackState.SUPERSEDED):
             raise WrongState(f"pack {pack_id} is {old.state} and cannot be replanned")
         unfinished = members_in([pack_id], [TrialState.QUEUED, TrialState.RUNNING])
-        query = select(trials.c.row, trials.c.trial_id, trials.c.measurement_id).where(unfinished)
-        members = {row.trial_id: row for row in work.connection.execute(query)}
+        members = _by_id(work, unfinished)
         _check_covered(members, [trial_id for pack in new for trial_id, _ in pack.members])
         ended = {"state": PackState.SUPERSEDED, "reason": reason, "finished_ms": work.now_ms}
         work.connection.execute(update(packs).where(packs.c.pack_id == pack_id).values(ended))
         _insert_packs(work, old.round, new, members, replanned=True)
+        for member in members.values():
+            work.counts.leave(TrialState(member.state), 1, member.steps)
+            work.counts.enter(TrialState.QUEUED, 1, member.steps)
         into = [pack.pack_id for pack in new]
         work.event(EventKind.PACK_REPLANNED, pack_id=pack_id, into=into, reason=reason)
 
@@ -136,13 +163,13 @@ def _mark_planned(work: StudyWrite, round_number: int, device_class: str) -> Non
 
 
 def _waiting_trials(work: StudyWrite, round_number: int) -> dict[str, SqlRow]:
-    query = select(trials.c.row, trials.c.trial_id, trials.c.measurement_id).where(
-        trials.c.study_id == work.study_id,
-        trials.c.superseded_in == 0,
-        trials.c.state == TrialState.QUEUED,
-        trials.c.round == round_number,
-    )
-    return {row.trial_id: row for row in work.connection.execute(query)}
+    of_round = and_(trials.c.study_id == work.study_id, trials.c.round == round_number)
+    return _by_id(work, and_(of_round, NEWEST, trials.c.state == TrialState.QUEUED))
+
+
+def _by_id(work: StudyWrite, which: Any) -> dict[str, SqlRow]:
+    columns = [trials.c[name] for name in ("row", "trial_id", "measurement_id", "state", "steps")]
+    return {row.trial_id: row for row in work.connection.execute(select(*columns).where(which))}
 
 
 def _check_covered(waiting: dict[str, SqlRow], placed: list[str]) -> None:
@@ -187,6 +214,8 @@ def _take_over(work: StudyWrite, reused: Sequence[Reuse], rows: dict[str, SqlRow
                     f"trial {reuse.trial_id}: study {reuse.source_study_id} has no finished one of the same ids"
                 )
             changes.append(_taken_over(mine.row, sources[key], work.now_ms))
+            work.counts.leave(TrialState.QUEUED, 1, mine.steps)
+            work.counts.enter(TrialState.DONE, 1, mine.steps, Outcome(sources[key].outcome))
             payload = {
                 "trial_id": reuse.trial_id,
                 "outcome": sources[key].outcome,
@@ -207,13 +236,13 @@ def _taken_over(row_number: int, source: SqlRow, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _finished(connection: Connection, trial_ids: list[str], owner: str) -> Sequence[SqlRow]:
+def _finished(connection: Connection, trial_ids: list[str], owner: Any) -> Sequence[SqlRow]:
     query = (
         select(trials)
         .join(studies, studies.c.id == trials.c.study_id)
         .where(
             trials.c.trial_id.in_(trial_ids),
-            trials.c.superseded_in == 0,
+            NEWEST,
             trials.c.state == TrialState.DONE,
             studies.c.owner == owner,
         )

@@ -3,31 +3,29 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Connection, and_, select
 
-from schemas.trials import Outcome, TrialState
+from schemas.trials import TrialState
 from workers.ledger.mapping import chunks, instant, pack_row, trial_row
+from workers.ledger.opening import VERSION_TABLE
 from workers.ledger.rows import EventKind, EventRow, PackRow, PackState, TrialRow
 from workers.ledger.store import MAX_IN_LIST, Store
-from workers.ledger.tables import events, packs, studies, trials
+from workers.ledger.tables import COUNTED, NEWEST, REVISION, events, packs, studies, trials
 
 PAGE_ROWS = 1_000
+MAX_SEQ = 2**63 - 1
+"""What a database's integer holds; a client may name any number."""
 
 
 def counts(ledger: Store, study_id: str) -> dict[str, int]:
-    """Trials by state, and done ones by outcome; every state and outcome is a key."""
-    query = (
-        select(trials.c.state, trials.c.outcome, func.count())
-        .where(_newest(study_id))
-        .group_by(trials.c.state, trials.c.outcome)
-    )
-    numbers = dict.fromkeys([*map(str, TrialState), *map(str, Outcome)], 0)
+    """Trials by state, and done ones by outcome; every state and outcome is a key. Reads one row, however many trials.
+
+    All 0 where there is no such study.
+    """
+    query = select(*(studies.c[f"num_{name}"] for name in COUNTED)).where(studies.c.id == study_id)
     with ledger.read() as connection:
-        for state, outcome, number in connection.execute(query):
-            numbers[state] += number
-            if outcome is not None:
-                numbers[outcome] += number
-    return numbers
+        row = connection.execute(query).one_or_none()
+    return dict(zip(COUNTED, row or [0] * len(COUNTED), strict=True))
 
 
 def study_trials(
@@ -105,10 +103,34 @@ def manifests(ledger: Store, study_id: str) -> dict[str, list[dict[str, Any]]]:
 
 def study_events(ledger: Store, study_id: str, after: int = 0, limit: int = 1_000) -> list[EventRow]:
     """The events that follow number `after`, in order."""
-    query = select(events).where(events.c.study_id == study_id, events.c.seq > after)
+    query = select(events).where(events.c.study_id == study_id, events.c.seq > min(after, MAX_SEQ))
     with ledger.read() as connection:
         rows = connection.execute(query.order_by(events.c.seq).limit(limit)).all()
     return [EventRow(row.seq, instant(row.at_ms), EventKind(row.kind), row.payload) for row in rows]
+
+
+def why_behind(ledger: Store, study_id: str) -> str:
+    """Why the tracker does not have everything, as it was last said; empty where it has, or nothing was said."""
+    with ledger.read() as connection:
+        return newest_reason(connection, study_id)
+
+
+def newest_reason(connection: Connection, study_id: str) -> str:
+    """`why_behind` within a transaction."""
+    of_publishing = and_(events.c.study_id == study_id, events.c.kind == EventKind.PUBLISHING)
+    newest = select(events.c.payload).where(of_publishing).order_by(events.c.seq.desc()).limit(1)
+    payload = connection.execute(newest).scalar_one_or_none() or {}
+    return str(payload.get("reason", ""))
+
+
+def standings(ledger: Store, study_ids: Collection[str]) -> dict[str, tuple[int, TrialState]]:
+    """Study id -> (number of its newest event, state), both of one instant; ids that are no study's are left out."""
+    found: dict[str, tuple[int, TrialState]] = {}
+    with ledger.read() as connection:
+        for chunk in chunks(study_ids, MAX_IN_LIST):
+            query = select(studies.c.id, studies.c.last_event_seq, studies.c.state).where(studies.c.id.in_(chunk))
+            found |= {row.id: (row.last_event_seq, TrialState(row.state)) for row in connection.execute(query)}
+    return found
 
 
 def last_event_seq(ledger: Store, study_id: str) -> int:
@@ -118,5 +140,15 @@ def last_event_seq(ledger: Store, study_id: str) -> int:
         return int(connection.execute(query).scalar_one_or_none() or 0)
 
 
+def schema_is_current(ledger: Store) -> bool:
+    """Whether the tables are still those that this program knows: another one may have migrated them.
+
+    Raises:
+        PlaceError: the database cannot be asked.
+    """
+    with ledger.read() as connection:
+        return connection.execute(select(VERSION_TABLE.c.version_num)).scalars().all() == [REVISION]
+
+
 def _newest(study_id: str) -> Any:
-    return and_(trials.c.study_id == study_id, trials.c.superseded_in == 0)
+    return and_(trials.c.study_id == study_id, NEWEST)

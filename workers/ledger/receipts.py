@@ -69,15 +69,15 @@ def _end_trials(work: StudyWrite, ready: list[tuple[PackRow, Receipt]]) -> None:
                 raise ValueError(f"pack {pack.pack_id}: the receipt has no result of trial {member.trial_id}")
             result = results[member.trial_id]
             changes.append(_ended(member, result, work.now_ms))
+            _count(work, member, changes[-1])
             _note(work, pack.pack_id, result)
     if changes:
         work.connection.execute(_END_TRIAL, changes)
 
 
 def _unfinished_members(work: StudyWrite, pack_ids: list[str]) -> dict[str, list[SqlRow]]:
-    query = select(trials.c.row, trials.c.pack_id, trials.c.trial_id, trials.c.slot, trials.c.state).where(
-        members_in(pack_ids, [TrialState.QUEUED, TrialState.RUNNING])
-    )
+    columns = [trials.c[name] for name in ("row", "pack_id", "trial_id", "slot", "state", "steps")]
+    query = select(*columns).where(members_in(pack_ids, [TrialState.QUEUED, TrialState.RUNNING]))
     members: dict[str, list[SqlRow]] = {}
     for row in work.connection.execute(query.order_by(trials.c.slot)):
         members.setdefault(row.pack_id, []).append(row)
@@ -100,6 +100,11 @@ def _ended(member: SqlRow, result: Result, now_ms: int) -> dict[str, Any]:
         "b_summary": dict(result["summary"]),
         "b_finished_ms": now_ms,
     }
+
+
+def _count(work: StudyWrite, member: SqlRow, change: dict[str, Any]) -> None:
+    work.counts.leave(TrialState(member.state), 1, member.steps)
+    work.counts.enter(change["b_state"], 1, member.steps, change["b_outcome"])
 
 
 def _note(work: StudyWrite, pack_id: str, result: Result) -> None:

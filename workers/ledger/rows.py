@@ -1,7 +1,7 @@
 """What the ledger hands out: frozen rows, the states of packs, the kinds of events. Times are UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -61,9 +61,9 @@ class EventKind(StrEnum):
     PUBLISHING = "publishing"
 
 
-@dataclass(frozen=True, slots=True)
-class StudyRow:
-    """A study. `attempt` is the fence: the number of the newest run lease."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyHead:
+    """A study without its spec. `attempt` is the fence: the number of the newest run lease."""
 
     id: str
     name: str
@@ -73,7 +73,6 @@ class StudyRow:
     reason: str
     publishing: str
     cancel_requested: bool
-    spec: dict[str, Any]
     spec_hash: str
     total: int
     """Trials in all rounds so far."""
@@ -84,6 +83,24 @@ class StudyRow:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    version: int
+    """Raised by every change of this row, the counts included."""
+    last_event_seq: int
+    counts: dict[str, int]
+    """Trials by state, and done ones by outcome; every state and outcome is a key."""
+    steps: int
+    """Updates that all its trials make in full (0 for trials that an earlier version created)."""
+    steps_unfinished: int
+    """The part of them that belongs to trials that are not final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow(StudyHead):
+    """A study with its resolved spec, which may have a megabyte."""
+
+    spec: dict[str, Any]
+    replayed: bool = field(default=False, compare=False)
+    """`create_study` answered with the study that it made before under the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,8 @@ class TrialRow:
     """The study whose finished trial this one took over."""
     started_at: datetime | None
     finished_at: datetime | None
+    steps: int
+    """Updates that it makes in full (0 where an earlier version created it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +246,32 @@ class UnpublishedRow:
     """The trial is final: its closing values are to be published."""
     run_id: str | None
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An API key, without its secret: only the SHA-256 of that is kept."""
+
+    id: str
+    name: str
+    owner: str
+    """Whose studies it reads and writes; keys of one owner share them."""
+    scopes: frozenset[str]
+    """Of `read`, `submit`, `admin`."""
+    sha256: str
+    created_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    """To the minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an owner has unfinished, for quotas."""
+
+    num_queued: int
+    """Studies that wait."""
+    num_running: int
+    """Studies that run."""
+    num_trials_unfinished: int
+    steps_unfinished: int

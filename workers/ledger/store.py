@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.errors import PlaceError, StaleFence, StudyNotFound, WrongState
 from schemas.trials import TrialState
-from workers.ledger.dialect import WRITES, meaning, now_ms
+from workers.ledger.counting import Counts
+from workers.ledger.dialect import BUSY_TIMEOUT_S, IF_FREE, WAIT, WRITES, meaning, now_ms
 from workers.ledger.mapping import SqlRow
 from workers.ledger.place import Place
 from workers.ledger.rows import EventKind, PackState
@@ -27,7 +29,8 @@ class Store:
     def __init__(self, engine: Engine, place: Place) -> None:
         self.place = place
         self.engine = engine
-        self._writer = engine.execution_options(**{WRITES: True})
+        self._writer = engine.execution_options(**{WRITES: WAIT})
+        self._writer_if_free = engine.execution_options(**{WRITES: IF_FREE})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -36,9 +39,14 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that may write: all of it or nothing. On SQLite one at a time, from its first statement on."""
-        with naming_the_place(self.place), self._writer.begin() as connection:
+    def write(self, *, wait: bool = True) -> Iterator[Connection]:
+        """A transaction that may write: all of it or nothing. On SQLite one at a time, from its first statement on.
+
+        Raises:
+            PlaceError: the database cannot be written; without `wait`, also where SQLite has another writer now.
+        """
+        writer = self._writer if wait else self._writer_if_free
+        with naming_the_place(self.place), writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -66,24 +74,39 @@ class StudyWrite:
             raise StaleFence(f"study {study_id}: attempt {fence} was replaced by attempt {self.study.attempt}")
         # Read after the row is held: a clock read before waiting for it could run backwards between events.
         self.now_ms: int = clock_ms(connection)
+        self.counts = Counts()
+        self._seq: int = self.study.last_event_seq
         self._events: list[dict[str, Any]] = []
+        self._changes: dict[str, Any] = {}
+
+    @property
+    def num_unfinished(self) -> int:
+        """Trials that are not final."""
+        unfinished = self.counts.added(TrialState.QUEUED, TrialState.RUNNING)
+        return int(self.study.num_queued + self.study.num_running + unfinished)
 
     def event(self, kind: EventKind, **payload: Any) -> None:
         """Note an event; it is inserted when the transaction ends well."""
-        seq = self.study.last_event_seq + len(self._events) + 1
+        self._seq += 1
         self._events.append(
-            {"study_id": self.study_id, "seq": seq, "at_ms": self.now_ms, "kind": kind, "payload": payload}
+            {"study_id": self.study_id, "seq": self._seq, "at_ms": self.now_ms, "kind": kind, "payload": payload}
         )
 
     def change(self, **values: Any) -> None:
-        """Set columns of the study's row."""
-        self.connection.execute(update(studies).where(studies.c.id == self.study_id).values(**values))
+        """Note new values for columns of the study's row; they are written when the transaction ends well."""
+        self._changes |= values
 
     def flush(self) -> None:
-        """Insert the events that were noted and move the study's counter along."""
+        """Write what was noted: the events, and the study's row with its counts and its version."""
         if self._events:
             self.connection.execute(insert(events), self._events)
-            self.change(last_event_seq=self._events[-1]["seq"], updated_ms=self.now_ms)
+            self.change(last_event_seq=self._seq)
+        values = self._changes | self.counts.values()
+        if values:
+            values |= {"version": studies.c.version + 1, "updated_ms": self.now_ms}
+            self.connection.execute(update(studies).where(studies.c.id == self.study_id).values(values))
+        self.counts = Counts()
+        self._events, self._changes = [], {}
 
 
 def clock_ms(connection: Connection) -> int:
@@ -117,7 +140,11 @@ def _locked_study(connection: Connection, study_id: str) -> SqlRow:
             "publishing",
             "cancel_requested",
             "device_class",
+            "spec_hash",
             "total",
+            "steps",
+            "num_queued",
+            "num_running",
             "last_event_seq",
         )
     ]
@@ -137,3 +164,7 @@ def naming_the_place(place: Place) -> Iterator[None]:
         if text is None:
             raise
         raise PlaceError(f"ledger {place}: {text}") from error
+    except PoolTimeout as error:
+        raise PlaceError(
+            f"ledger {place}: all connections of this process were busy for {BUSY_TIMEOUT_S:.0f} s; try again later"
+        ) from error

@@ -1,126 +1,93 @@
-"""Studies: created whole, found, listed, moved from state to state."""
+"""Studies: found, and moved from state to state."""
 
 import re
-import secrets
-from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, select, update
 
 from schemas.errors import StudyNotFound, WrongState
+from schemas.problems import show
 from schemas.trials import TrialState
-from workers.ledger.inputs import NewTrial
-from workers.ledger.mapping import chunks, moment, new_trial, study_row
-from workers.ledger.rows import EventKind, PackState, RoundRow, StudyRow
-from workers.ledger.store import CHUNK_ROWS, Store, StudyWrite, clock_ms, move, sources
-from workers.ledger.tables import packs, rounds, studies, trials
+from workers.ledger.mapping import HEAD, SqlRow, study_head, study_row
+from workers.ledger.reading import newest_reason
+from workers.ledger.rows import EventKind, PackState, StudyHead, StudyRow
+from workers.ledger.store import Store, StudyWrite, move, sources
+from workers.ledger.tables import packs, studies, trials
+from workers.ledger.trial_moves import move_trials
 
-MAX_LIST = 1_000
-"""Studies in one page of a list."""
+ID_DIGITS = 16
+MAX_NAMED = 10
+"""So many studies are named where one was meant and several fit."""
 
 
-def create_study(
-    ledger: Store,
-    *,
-    name: str,
-    spec: Mapping[str, Any],
-    spec_hash: str,
-    trials: Iterable[NewTrial],
-    total: int,
-    owner: str = "local",
-    priority: int = 0,
-) -> StudyRow:
-    """A new study with round 0, its trials and its first event, in one transaction. `trials` may be a generator.
+def study(ledger: Store, id_or_prefix: str, *, owner: str | None = None) -> StudyRow:
+    """The study of that id, or of that unique beginning of an id; where `owner` is given, only of theirs.
 
     Raises:
-        ValueError: `trials` did not hold `total` trials.
-        sqlalchemy.exc.IntegrityError: a trial id or a position occurs twice.
+        StudyNotFound: none, or several. Others' studies are not found in the same words as those that never were.
     """
-    study_id = secrets.token_hex(8)
-    with ledger.write() as connection:
-        now = clock_ms(connection)
-        row = {
-            "id": study_id,
-            "name": name,
-            "owner": owner,
-            "priority": priority,
-            "state": TrialState.QUEUED,
-            "reason": "",
-            "publishing": "current",
-            "cancel_requested": False,
-            "spec": dict(spec),
-            "spec_hash": spec_hash,
-            "total": total,
-            "attempt": 0,
-            "continuations": 0,
-            "last_event_seq": 0,
-            "created_ms": now,
-            "updated_ms": now,
-        }
-        connection.execute(insert(studies), row)
-        work = StudyWrite(connection, study_id, None)
-        num_trials = _add_round(work, 0, "product", {}, trials)
-        if num_trials != total:
-            raise ValueError(f"trials: got {num_trials}, allowed exactly total={total}")
-        work.event(EventKind.STUDY_CREATED, name=name, total=total)
-        work.flush()
-        return _read_study(connection, study_id)
+    return study_row(_the_one(ledger, id_or_prefix, owner, list(studies.columns)))
 
 
-def append_round(
-    ledger: Store,
-    study_id: str,
-    kind: str,
-    body: Mapping[str, Any],
-    trials: Iterable[NewTrial],
-    *,
-    fence: int | None = None,
-) -> int:
-    """Add a round to a study that is not final; returns its number, which the new trials must carry."""
-    with ledger.write_study(study_id, fence) as work:
-        if TrialState(work.study.state).is_final:
-            raise WrongState(f"study {study_id} is {work.study.state}: continue it before a round is added")
-        newest = select(func.max(rounds.c.round)).where(rounds.c.study_id == study_id)
-        number = int(work.connection.execute(newest).scalar_one()) + 1
-        num_trials = _add_round(work, number, kind, body, trials)
-        work.change(total=work.study.total + num_trials)
-        work.event(EventKind.ROUND_ADDED, round=number, round_kind=kind, num_trials=num_trials)
-        return number
+def study_head_of(ledger: Store, id_or_prefix: str, *, owner: str | None = None) -> StudyHead:
+    """`study` without reading its spec."""
+    return study_head(_the_one(ledger, id_or_prefix, owner, HEAD))
 
 
-def _add_round(work: StudyWrite, number: int, kind: str, body: Mapping[str, Any], new: Iterable[NewTrial]) -> int:
-    key = {"study_id": work.study_id, "round": number}
-    values = {"kind": kind, "body": dict(body), "num_trials": 0, "created_ms": work.now_ms}
-    work.connection.execute(insert(rounds), key | values)
-    num_trials = 0
-    for chunk in chunks(new, CHUNK_ROWS):
-        if any(trial.round != number for trial in chunk):
-            raise ValueError(f"trials: a trial does not carry its round's number {number}")
-        work.connection.execute(insert(trials), [new_trial(work.study_id, trial) for trial in chunk])
-        num_trials += len(chunk)
-    where = and_(rounds.c.study_id == work.study_id, rounds.c.round == number)
-    work.connection.execute(update(rounds).where(where).values(num_trials=num_trials))
-    return num_trials
-
-
-def study(ledger: Store, id_or_prefix: str) -> StudyRow:
-    """The study of that id, or of that unique beginning of an id.
-
-    Raises:
-        StudyNotFound: none, or several.
-    """
+def _the_one(ledger: Store, id_or_prefix: str, owner: str | None, columns: list[Any]) -> SqlRow:
     if not re.fullmatch(r"[0-9a-f]{1,16}", id_or_prefix):
         raise StudyNotFound(f"no study {id_or_prefix!r}: an id is 16 hexadecimal digits, or the first few of them")
+    meant = studies.c.id == id_or_prefix if len(id_or_prefix) == ID_DIGITS else _begins(id_or_prefix)
+    query = select(*columns).where(meant).limit(5)
+    if owner is not None:
+        query = query.where(studies.c.owner == owner)
     with ledger.read() as connection:
-        # A range, not LIKE: it uses the index on every backend. "g" follows every hex digit.
-        starts = and_(studies.c.id >= id_or_prefix, studies.c.id < id_or_prefix + "g")
-        found = connection.execute(select(studies.c.id).where(starts).limit(5)).scalars().all()
-        if len(found) != 1:
-            several = f": several begin so ({', '.join(found)})" if found else " in this ledger"
-            raise StudyNotFound(
-                f"no one study {id_or_prefix}{several}" if found else f"no study {id_or_prefix}{several}"
-            )
-        return _read_study(connection, found[0])
+        found = connection.execute(query).all()
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(row.id for row in found)
+        raise StudyNotFound(f"no one study {id_or_prefix}: several begin so ({ids})")
+    raise StudyNotFound(f"no study {id_or_prefix} in this ledger")
+
+
+def find_study(ledger: Store, words: str) -> StudyRow:
+    """The study that a person means: by its id, its name, the beginning of an id, or NAME-SHORTID of its result folder.
+
+    Raises:
+        StudyNotFound: none, or several; the message lists those.
+    """
+    folder = re.fullmatch(r"(.+)-([0-9a-f]{8})", words)
+    candidates = [studies.c.id == words, studies.c.name == words]
+    if re.fullmatch(r"[0-9a-f]{1,15}", words):
+        candidates.append(_begins(words))
+    if folder is not None:
+        # A folder's name has its spaces written as dashes.
+        same_name = func.replace(studies.c.name, " ", "-") == folder[1]
+        candidates.append(and_(_begins(folder[2]), same_name))
+    newest_first = (studies.c.created_ms.desc(), studies.c.id.desc())
+    with ledger.read() as connection:
+        for meant in candidates:
+            found = connection.execute(select(studies).where(meant).order_by(*newest_first).limit(MAX_NAMED + 1)).all()
+            if len(found) == 1:
+                return study_row(found[0])
+            if found:
+                raise StudyNotFound(_several(words, [study_row(row) for row in found]))
+    raise StudyNotFound(
+        f"no study {show(words)} in {ledger.place}: name an id (`warmup-bench list` shows them), the first digits of"
+        " one, a study's name, or its result folder's name"
+    )
+
+
+def _several(words: str, found: list[StudyRow]) -> str:
+    lines = [f"  {row.id}  {row.state:9}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.name}" for row in found[:MAX_NAMED]]
+    more = ["  and more"] if len(found) > MAX_NAMED else []
+    return "\n".join([f"several studies are {show(words)}; name one by its id:", *lines, *more])
+
+
+def _begins(prefix: str) -> Any:
+    # A range, not LIKE: it uses the index on every backend. "g" follows every hex digit.
+    return and_(studies.c.id >= prefix, studies.c.id < prefix + "g")
 
 
 def study_by_spec_hash(ledger: Store, spec_hash: str, *, owner: str | None = None) -> StudyRow | None:
@@ -131,46 +98,6 @@ def study_by_spec_hash(ledger: Store, spec_hash: str, *, owner: str | None = Non
     with ledger.read() as connection:
         row = connection.execute(query.order_by(studies.c.created_ms.desc(), studies.c.id.desc()).limit(1)).first()
         return None if row is None else study_row(row)
-
-
-def list_studies(
-    ledger: Store, limit: int = 50, cursor: str | None = None, *, owner: str | None = None
-) -> tuple[list[StudyRow], str | None]:
-    """One page, newest first, and the cursor of the next page (None: this was the last).
-
-    Raises:
-        ValueError: a limit outside 1 to 1,000, or a cursor that no list gave.
-    """
-    if not 1 <= limit <= MAX_LIST:
-        raise ValueError(f"limit: got {limit}, allowed 1 to {MAX_LIST}")
-    query = select(studies).order_by(studies.c.created_ms.desc(), studies.c.id.desc()).limit(limit + 1)
-    if owner is not None:
-        query = query.where(studies.c.owner == owner)
-    if cursor is not None:
-        created_ms, study_id = _read_cursor(cursor)
-        at_once = and_(studies.c.created_ms == created_ms, studies.c.id < study_id)
-        query = query.where(or_(studies.c.created_ms < created_ms, at_once))
-    with ledger.read() as connection:
-        rows = connection.execute(query).all()
-    page = [study_row(row) for row in rows[:limit]]
-    return page, (f"{rows[limit - 1].created_ms}-{rows[limit - 1].id}" if len(rows) > limit else None)
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    match = re.fullmatch(r"(\d{1,18})-([0-9a-f]{16})", cursor)
-    if match is None:
-        raise ValueError(f"cursor: got {cursor[:100]!r}, allowed what an earlier page gave")
-    return int(match[1]), match[2]
-
-
-def study_rounds(ledger: Store, study_id: str) -> list[RoundRow]:
-    """The study's rounds, in order."""
-    query = select(rounds).where(rounds.c.study_id == study_id).order_by(rounds.c.round)
-    with ledger.read() as connection:
-        return [
-            RoundRow(row.round, row.kind, row.body, row.num_trials, moment(row.planned_ms))
-            for row in connection.execute(query)
-        ]
 
 
 def set_study_state(
@@ -190,7 +117,7 @@ def set_study_state(
 def move_study(work: StudyWrite, state: TrialState, reason: str) -> None:
     """`set_study_state` within a transaction."""
     move(TrialState(work.study.state), state, f"study {work.study_id}")
-    if state is TrialState.DONE and (num_left := _num_unfinished(work)):
+    if state is TrialState.DONE and (num_left := work.num_unfinished):
         raise WrongState(f"study {work.study_id} cannot be done: {num_left} trials are not final")
     if state in (TrialState.CANCELLED, TrialState.ERRORED):
         cancel_rest(work, reason or f"study {state}")
@@ -206,34 +133,27 @@ def cancel_remaining(ledger: Store, study_id: str, fence: int, *, reason: str = 
 
 def cancel_rest(work: StudyWrite, reason: str) -> int:
     """`cancel_remaining` within a transaction."""
-    ended = {"state": TrialState.CANCELLED, "reason": reason, "finished_ms": work.now_ms}
-    num_trials = work.connection.execute(update(trials).where(_unfinished(work.study_id)).values(ended)).rowcount
+    ended = {"state": PackState.CANCELLED, "reason": reason, "finished_ms": work.now_ms}
+    of_study = trials.c.study_id == work.study_id
+    num_trials = move_trials(work, of_study, TrialState.CANCELLED, reason=reason, finished_ms=work.now_ms)
     waiting = and_(packs.c.study_id == work.study_id, packs.c.state.in_(sources(PackState.CANCELLED)))
-    work.connection.execute(update(packs).where(waiting).values(ended | {"state": PackState.CANCELLED}))
+    work.connection.execute(update(packs).where(waiting).values(ended))
     if num_trials:
         work.event(EventKind.TRIALS_CANCELLED, num_trials=num_trials, reason=reason)
     return num_trials
 
 
 def set_publishing(
-    ledger: Store, study_id: str, publishing: Literal["current", "behind"], *, fence: int | None = None
+    ledger: Store,
+    study_id: str,
+    publishing: Literal["current", "behind"],
+    *,
+    reason: str = "",
+    fence: int | None = None,
 ) -> None:
-    """Whether the tracker has everything that the ledger has."""
+    """Whether the tracker has everything that the ledger has, and why not."""
     with ledger.write_study(study_id, fence) as work:
-        if work.study.publishing != publishing:
+        is_new_reason = bool(reason) and reason != newest_reason(work.connection, study_id)
+        if work.study.publishing != publishing or is_new_reason:
             work.change(publishing=publishing)
-            work.event(EventKind.PUBLISHING, publishing=publishing)
-
-
-def _unfinished(study_id: str) -> Any:
-    states = sources(TrialState.CANCELLED)
-    return and_(trials.c.study_id == study_id, trials.c.superseded_in == 0, trials.c.state.in_(states))
-
-
-def _num_unfinished(work: StudyWrite) -> int:
-    query = select(func.count()).select_from(trials).where(_unfinished(work.study_id))
-    return int(work.connection.execute(query).scalar_one())
-
-
-def _read_study(connection: Connection, study_id: str) -> StudyRow:
-    return study_row(connection.execute(select(studies).where(studies.c.id == study_id)).one())
+            work.event(EventKind.PUBLISHING, publishing=publishing, **({"reason": reason} if reason else {}))

@@ -3,6 +3,8 @@
 Tables here and migrations/ must agree (a test compares them): a change here is a new file in migrations/versions.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,12 +18,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
     text,
 )
 
+from schemas.trials import Outcome, TrialState
 from workers.ledger.codec import JsonText
 
-REVISION = "0001"
+REVISION = "0002"
 """The schema that this code knows: the newest file in migrations/versions."""
 
 metadata = MetaData(
@@ -36,6 +40,17 @@ ID = String(16)  # a study's random hex
 HASH = String(64)  # SHA-256 hex
 # SQLite numbers rows by itself only where the key's type is spelled INTEGER.
 ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+ZERO = text("0")
+# Postgres orders text by the words of a language; bytes are what a beginning of a name is a range of.
+BYTEWISE = {"name": "text_pattern_ops"}
+COUNTED = (*map(str, TrialState), *map(str, Outcome))
+"""What a study keeps counts of: `num_<name>` for each."""
+
+
+def _newest_only(more: str = "") -> dict[str, Any]:
+    condition = text(f"superseded_in = 0{more}")
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 studies = Table(
     "studies",
@@ -58,7 +73,43 @@ studies = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("finished_ms", BigInteger),
+    # Raised by every change of the row.
+    Column("version", BigInteger, nullable=False, server_default=ZERO),
+    # What its trials add up to, moved in the transaction that moves them: a million rows are not counted per question.
+    *(Column(f"num_{name}", Integer, nullable=False, server_default=ZERO) for name in COUNTED),
+    Column("steps", BigInteger, nullable=False, server_default=ZERO),
+    Column("steps_unfinished", BigInteger, nullable=False, server_default=ZERO),
+    # A page of a list is a walk along one of these, whatever is filtered by.
     Index(None, "created_ms", "id"),
+    Index(None, "state", "created_ms", "id"),
+    Index(None, "name", "created_ms", "id", postgresql_ops=BYTEWISE),
+    Index(None, "owner", "created_ms", "id"),
+    Index(None, "owner", "state", "created_ms", "id"),
+    Index(None, "owner", "name", "created_ms", "id", postgresql_ops=BYTEWISE),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("scopes", JsonText, nullable=False),
+    Column("sha256", HASH, nullable=False, unique=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+    Column("last_used_ms", BigInteger),
+    Index(None, "created_ms", "id"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", Text, nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("body_sha256", HASH, nullable=False),
+    Column("study_id", ID, ForeignKey("studies.id"), nullable=False),
+    PrimaryKeyConstraint("owner", "key"),
 )
 
 rounds = Table(
@@ -130,26 +181,21 @@ trials = Table(
     Column("reused_from", ID),
     Column("started_ms", BigInteger),
     Column("finished_ms", BigInteger),
+    Column("steps", BigInteger, nullable=False, server_default=ZERO),
     # Leads with the trial, so that it also finds the same trial in other studies (reuse).
     Index("uq_trials_attempt", "trial_id", "study_id", "attempt", unique=True),
-    Index("ix_trials_counts", "study_id", "superseded_in", "state", "outcome"),
-    Index(
-        "uq_trials_position",
-        "study_id",
-        "num_index",
-        unique=True,
-        sqlite_where=text("superseded_in = 0"),
-        postgresql_where=text("superseded_in = 0"),
-    ),
-    Index(
-        "uq_trials_newest",
-        "study_id",
-        "trial_id",
-        unique=True,
-        sqlite_where=text("superseded_in = 0"),
-        postgresql_where=text("superseded_in = 0"),
-    ),
+    Index("uq_trials_position", "study_id", "num_index", unique=True, **_newest_only()),
+    Index("uq_trials_newest", "study_id", "trial_id", unique=True, **_newest_only()),
+    # One for each filter of a page of trials, ending with the position that pages go by.
+    Index("ix_trials_state", "study_id", "state", "num_index", **_newest_only()),
+    Index("ix_trials_outcome", "study_id", "outcome", "num_index", **_newest_only(" AND outcome IS NOT NULL")),
+    Index("ix_trials_workload", "study_id", "workload", "num_index", **_newest_only()),
+    Index("ix_trials_optimizer", "study_id", "optimizer", "num_index", **_newest_only()),
+    Index("ix_trials_schedule", "study_id", "schedule", "num_index", **_newest_only()),
 )
+# A literal: a plan that is kept for any parameter cannot use an index that is for this one value.
+NEWEST = trials.c.superseded_in == literal_column("0")
+"""The attempt at a trial that counts."""
 
 leases = Table(
     "leases",
@@ -159,7 +205,7 @@ leases = Table(
     Column("owner", Text, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("acquired_ms", BigInteger, nullable=False),
-    Column("expires_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
     PrimaryKeyConstraint("study_id", "kind"),
 )
 
