@@ -4,15 +4,21 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.places import Places
+from workers.places import LEDGER, Places
 
+EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST = 0, 1, 3, 4, 5
+"""A driver's exit status: final; failed; stopped, to be continued; another driver has the study; to be started again,
+because the Ray that it had is lost."""
 STOP_GRACE_S = 30.0
 """A driver that was asked to stop ends its chunk, commits it and shuts Ray down: seconds, not minutes."""
 
@@ -21,6 +27,7 @@ _SCRUBBED = (
     *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
     # Inside a Ray job these name its cluster and its working directory.
     *("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK"),
+    "WARMUP_BENCH_DATABASE_URL",
 )
 
 
@@ -58,19 +65,55 @@ class Driver:
         return ""
 
 
-def start_driver(study_id: str, places: Places, *, workers: int | None = None) -> Driver:
-    """Start `python -m workers.cluster --study ID` as a child that stops when this process is gone."""
+def start_driver(
+    study_id: str, places: Places, *, workers: int | None = None, service: Mapping[str, str] | None = None
+) -> Driver:
+    """Start `python -m workers.cluster --study ID`.
+
+    Args:
+        service: the environment of a driver that a service starts: it shares the Ray that it names, and lives on when
+            the service is gone, for the next one to adopt. Without it, the driver has its own Ray and stops when this
+            process is gone.
+    """
     command = [*module_command("workers.cluster"), "--study", study_id, *places.flags()]
-    command += ["--parent-pid", str(os.getpid())]
+    command += ["--parent-pid", str(os.getpid())] if service is None else []
     command += ["--workers", str(workers)] if workers else []
-    return _start(command, study_id, places.home / "logs" / f"{study_id}.driver.log", environment=ray_environment())
+    environment = ray_environment() if service is None else dict(service)
+    return _start(command, study_id, places, "driver", environment=environment)
 
 
 def start_publisher(study_id: str, places: Places, *, follow: bool) -> Driver:
     """Start `python -m workers.tracking --study ID`, at low priority: publishing never takes a core from training."""
     command = [*module_command("workers.tracking"), "--study", study_id, *places.flags()]
-    command += ["--follow", "--parent-pid", str(os.getpid())] if follow else []
-    return _start(command, study_id, places.home / "logs" / f"{study_id}.tracking.log", nice=19)
+    command += ["--parent-pid", str(os.getpid()), *(["--follow"] if follow else [])]
+    return _start(command, study_id, places, "tracking", nice=19)
+
+
+def lease_owner() -> str:
+    """What this process calls itself in a lease: `HOST:PID:` and something that no other process has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def process_of(owner: str) -> int | None:
+    """The process id in a lease's owner, where it is one of this host; else None."""
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
+
+
+def has_ended(owner: str) -> bool:
+    """Whether the lease's owner was a process of this host that has ended. False where nobody can tell."""
+    import psutil
+
+    pid = process_of(owner)
+    if pid is None:
+        return False
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def module_command(module: str) -> list[str]:
@@ -87,13 +130,16 @@ def child_environment(study_id: str | None = None) -> dict[str, str]:
     return environment
 
 
-def ray_environment() -> dict[str, str]:
-    """What Ray reads when it is first imported, so what must stand in the environment before the driver starts."""
+def ray_environment(token: str | None = None) -> dict[str, str]:
+    """What Ray reads when it is first imported, so what must stand in the environment before the driver starts.
+
+    `token`: that of the Ray to attach to; a new one where none is given.
+    """
     return {
         # 2.60 turns token authentication on for a local cluster by itself and keeps the token in the user's home. One
         # of our own works on a read-only home too, and no other user of this machine can reach the cluster.
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": token or secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_task_oom_retries": "1",
@@ -103,8 +149,15 @@ def ray_environment() -> dict[str, str]:
 
 
 def _start(
-    command: list[str], study_id: str, log: Path, *, nice: int = 0, environment: dict[str, str] | None = None
+    command: list[str],
+    study_id: str,
+    places: Places,
+    what: str,
+    *,
+    nice: int = 0,
+    environment: dict[str, str] | None = None,
 ) -> Driver:
+    log = places.home / "logs" / f"{study_id}.{what}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     if nice:
         command = ["nice", "-n", str(nice), *command]
@@ -114,7 +167,8 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=child_environment(study_id) | (environment or {}),
+            # Not a flag: it may hold a password, and everybody on this machine may read those.
+            env=child_environment(study_id) | {LEDGER: places.ledger} | (environment or {}),
             cwd=tempfile.gettempdir(),
             # A group of its own: Ctrl-C at the terminal reaches the command alone, which asks the driver to stop.
             # A nice one stays in its parent's session: Linux weighs processes by niceness within a session only, and

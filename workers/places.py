@@ -1,12 +1,27 @@
 """Where things lie: home, ledger, records, data, tracker. Flags win over the environment, the environment over home."""
 
 import os
+import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import PlaceError
+from schemas.errors import PlaceError, PlaceRefused, Problem
+from schemas.problems import show_place
+from workers.tracking.places import store_file
 from workers.tracking.places import tracking_uri as resolve_tracking_uri
+from workers.writable import why_unwritable
+
+HOME, RECORDS, DATA, TRACKING = (
+    "--home (WARMUP_BENCH_HOME)",
+    "--records (WARMUP_BENCH_RECORDS)",
+    "--data (WARMUP_BENCH_DATA)",
+    "--tracking-uri (MLFLOW_TRACKING_URI)",
+)
+LEDGER = "WARMUP_BENCH_LEDGER"
+"""Environment variable of a child process: Places.ledger of the one that started it."""
+_WRITABLE = "a folder that can be made and written"
 
 
 @dataclass(frozen=True)
@@ -30,24 +45,26 @@ class Places:
         records: str | None = None,
         data: str | None = None,
         tracking_uri: str | None = None,
+        ledger: str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> "Places":
         """Places from flags, then environment variables, then the home folder (default `~/.warmup-bench`).
 
         Raises:
-            PlaceError: a tracking URI that MLflow cannot keep runs at.
+            PlaceRefused: one that can be no folder, or a tracking URI that MLflow cannot keep runs at.
         """
-        root = (
-            Path(home or environment.get("WARMUP_BENCH_HOME") or Path.home() / ".warmup-bench").expanduser().absolute()
-        )
+        root = as_folder(HOME, home or environment.get("WARMUP_BENCH_HOME") or "~/.warmup-bench")
         record_place = records or environment.get("WARMUP_BENCH_RECORDS") or str(root / "records")
-        data_place = data or environment.get("WARMUP_BENCH_DATA") or root / "data"
+        data_place = data or environment.get("WARMUP_BENCH_DATA") or str(root / "data")
+        tracker = tracking_uri or environment.get("MLFLOW_TRACKING_URI")
+        check_text(RECORDS, record_place)
+        check_text(TRACKING, tracker or "")
         return cls(
             home=root,
-            ledger=str(root / "ledger.sqlite"),
-            records=record_place if "://" in record_place else str(Path(record_place).expanduser().absolute()),
-            data=Path(data_place).expanduser().absolute(),
-            tracking_uri=resolve_tracking_uri(tracking_uri or environment.get("MLFLOW_TRACKING_URI"), root),
+            ledger=ledger or str(root / "ledger.sqlite"),
+            records=record_place if "://" in record_place else str(as_folder(RECORDS, record_place)),
+            data=as_folder(DATA, data_place),
+            tracking_uri=resolve_tracking_uri(tracker, root),
         )
 
     def flags(self) -> list[str]:
@@ -59,23 +76,77 @@ class Places:
             *("--tracking-uri", self.tracking_uri or "none"),
         ]
 
+    def check_writable(self) -> None:
+        """Check that home, records and MLflow's store can be written, before a study would end there. Leaves nothing.
+
+        Raises:
+            PlaceRefused: one of them cannot.
+        """
+        check_writable(HOME, self.home)
+        if "://" not in self.records:
+            check_writable(RECORDS, Path(self.records))
+        store = store_file(self.tracking_uri)
+        if store is not None:
+            check_writable(TRACKING, store.parent)
+            if store.exists() and not (store.is_file() and os.access(store, os.W_OK)):
+                raise _refused(TRACKING, str(store), "no file that can be written", "sqlite:///FILE")
+
     def make_home(self) -> None:
         """Create the home folder.
 
         Raises:
-            PlaceError: it cannot be made or written.
+            PlaceRefused: it cannot be made or written.
         """
+        check_writable(HOME, self.home)
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            probe = self.home / f".writable-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
         except OSError as error:
-            raise PlaceError(
-                f"home {self.home}: {error.strerror or error}; set --home or WARMUP_BENCH_HOME to a folder that can be"
-                " written"
-            ) from error
+            raise PlaceError(f"home {self.home}: {error.strerror or error}") from error
 
     def study_folder(self, study_id: str) -> Path:
         """Where a study's result folder is kept when no other place is asked for."""
         return self.home / "studies" / study_id
+
+
+def as_folder(what: str, text: str) -> Path:
+    """The absolute path of a folder, which need not exist yet.
+
+    Raises:
+        PlaceRefused: no path could be spelled so, or something else than a folder is there.
+    """
+    check_text(what, text)
+    try:
+        path = Path(text).expanduser().absolute()
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise _refused(what, str(path), "a file", "a folder")
+    except FileNotFoundError:
+        return path
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of somebody who does not exist
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _refused(what, text, str(reason), "a folder") from error
+    return path
+
+
+def check_text(what: str, text: str) -> None:
+    """Check that a place is spelled in characters that can be printed and stored.
+
+    Raises:
+        PlaceRefused: control characters, or bytes that are no UTF-8.
+    """
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise _refused(what, text, "control characters, or bytes that are no UTF-8", "printable text")
+
+
+def check_writable(what: str, folder: Path) -> None:
+    """Check that a folder can be made and written. Leaves nothing.
+
+    Raises:
+        PlaceRefused: it cannot.
+    """
+    reason = why_unwritable(folder)
+    if reason is not None:
+        raise _refused(what, str(folder), reason, _WRITABLE)
+
+
+def _refused(what: str, place: str, reason: str, allowed: str) -> PlaceRefused:
+    return PlaceRefused(str(Problem(what, f"{show_place(place)}: {reason}", allowed)))

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.study import Study
-from schemas.trials import TrialSpec
+from schemas.trials import TrialSpec, total_steps
 from workers.data import scan
-from workers.ledger.inputs import NewTrial
+from workers.ledger.inputs import Idempotency, NewTrial, Quota
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 
@@ -18,24 +19,53 @@ def publish_data(ledger: Ledger, data_dir: Path) -> None:
             ledger.publish_dataset(facts.kind, facts.sha256, facts.model_dump(mode="json"))
 
 
-def create_study(ledger: Ledger, study: Study, trials: list[TrialSpec]) -> StudyRow:
-    """A new study with its expanded trials, queued."""
-    measured = {id(trial.workload): study.measurement_id(trial.workload) for trial in trials}
+def published_datasets(ledger: Ledger) -> dict[str, DatasetFacts]:
+    """Kind of each data set that workers have published -> its facts."""
+    return {row.kind: DatasetFacts.model_validate(row.facts) for row in ledger.datasets()}
+
+
+def create_study(
+    ledger: Ledger,
+    study: Study,
+    trials: list[TrialSpec],
+    *,
+    owner: str = "local",
+    priority: int = 0,
+    idempotency: Idempotency | None = None,
+    quota: Quota | None = None,
+) -> StudyRow:
+    """A new study with its expanded trials, queued; or the one that the owner made before with this idempotency key.
+
+    Raises:
+        IdempotencyConflict, QuotaExceeded, DataMissing.
+    """
+    facts = published_datasets(ledger)
+    workloads = {id(trial.workload): trial.workload for trial in trials}
+    measured = {key: study.measurement_id(workload) for key, workload in workloads.items()}
+    steps = {key: total_steps(workload, dataset_facts(workload, facts)) for key, workload in workloads.items()}
     return ledger.create_study(
         name=study.name,
         spec=dict(study.resolved),
         spec_hash=study.spec_hash,
-        trials=(_new_trial(trial, index, measured[id(trial.workload)]) for index, trial in enumerate(trials)),
+        trials=(
+            new_trial(trial, index, measured[id(trial.workload)], steps[id(trial.workload)])
+            for index, trial in enumerate(trials)
+        ),
         total=len(trials),
+        owner=owner,
+        priority=priority,
+        idempotency=idempotency,
+        quota=quota,
     )
 
 
-def _new_trial(trial: TrialSpec, index: int, measurement_id: str) -> NewTrial:
+def new_trial(trial: TrialSpec, index: int, measurement_id: str, steps: int, round_number: int = 0) -> NewTrial:
+    """A trial as the ledger takes it. `index`: its position in the study; `steps`: its budget in updates."""
     workload, optimizer, schedule = trial.names
     return NewTrial(
         trial_id=trial.trial_id,
         cell_id=trial.cell_id,
-        round=0,
+        round=round_number,
         workload=workload,
         optimizer=optimizer,
         schedule=schedule,
@@ -44,4 +74,5 @@ def _new_trial(trial: TrialSpec, index: int, measurement_id: str) -> NewTrial:
         swept=dict(trial.swept),
         measurement_id=measurement_id,
         num_index=index,
+        steps=steps,
     )

@@ -18,6 +18,7 @@ from workers.cluster.driver import Driver
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.orders import TrainerFacts
 from workers.cluster.pack_runner import PackRunner
+from workers.cluster.ray_processes import RayLost
 from workers.cluster.stopping import StopRequest
 from workers.data import scan
 from workers.ledger.ledger import Ledger
@@ -89,6 +90,7 @@ class House:
         self.places.make_home()
         self.ledger = Ledger.open(self.places.home)
         self.trainers: list[FakeTrainer] = []
+        self.num_rays = 0
         self._monkeypatch = monkeypatch
         publish_data(self.ledger, self.places.data)
         self.study = self.add(document)
@@ -106,14 +108,25 @@ class House:
         workers: int = 2,
         stop: StopRequest | None = None,
         fate: Callable[[int], Exception | None] = lambda turn: None,
+        ray_dies_at_turn: int | None = None,
     ) -> TrialState:
         """One driver, to its end. `fate` is every trainer's own count of turns."""
+
+        def check() -> None:
+            if ray_dies_at_turn is not None and sum(each.num_turns for each in self.trainers) >= ray_dies_at_turn:
+                raise RayLost("its Ray is lost: raylet has ended")
+
+        @contextmanager
+        def no_ray(num_cpus: int, num_gpus: int = 0) -> Iterator[SimpleNamespace]:
+            self.num_rays += 1
+            yield SimpleNamespace(ready=lambda timeout_s: True, check=check)
 
         def start(records: str, *_: Any) -> FakeTrainer:
             self.trainers.append(FakeTrainer(records, fate))
             return self.trainers[-1]
 
         self._monkeypatch.setattr(driver_module, "start_trainer", start)
+        self._monkeypatch.setattr(driver_module, "local_ray", no_ray)
         study_id = (study or self.study).id
         heartbeat = Heartbeat.acquire(self.ledger, study_id)
         assert heartbeat is not None
@@ -127,17 +140,12 @@ class House:
         self.ledger.set_study_state(row.id, TrialState.DONE, fence=row.attempt)
 
 
-@contextmanager
-def _no_ray(num_cpus: int, num_gpus: int = 0) -> Iterator[SimpleNamespace]:
-    yield SimpleNamespace(ready=lambda: None)
-
-
 @pytest.fixture
 def make_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
     """A house with a small digits study: two packs, chunks of ten steps, a chunk a turn."""
     monkeypatch.setattr("workers.planning.packs.CHUNK_STEPS", 10)
-    monkeypatch.setattr(driver_module, "local_ray", _no_ray)
     monkeypatch.setattr(slots_module, "ray", FakeRay())
+    monkeypatch.setattr(driver_module, "facts_without_trainer", lambda device: FACTS)
     houses: list[House] = []
 
     def make(name: str = "home", **how: Any) -> House:

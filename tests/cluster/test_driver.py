@@ -13,8 +13,10 @@ from tests.cluster.conftest import DeadError, StopAfter
 from tests.e2e.commands import table_bytes
 from tests.e2e.specs import digits
 from workers.cluster.driver import MAX_DEATHS, CannotRun
+from workers.cluster.facts import facts_without_trainer
 from workers.cluster.pack_runner import PackRunner, _arrays
 from workers.cluster.planning import datasets_of
+from workers.cluster.ray_processes import RayLost
 from workers.ledger.rows import EventKind, PackState
 from workers.records import PackWriter, RecordStore, SegmentRef
 from workers.results.write import write_results
@@ -85,6 +87,89 @@ def test_what_a_dead_attempt_left_is_swept(make_house) -> None:
     named = {segment["name"] for manifest in manifests for segment in manifest}
     root = Path(house.places.records)
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == named
+
+
+def damaged_after_a_stop(house, damage: Callable[[Path], object], kind: str) -> None:
+    """Stop the study with open packs, and damage one file of each: its checkpoint, or a segment."""
+    house.drive(stop=StopAfter(3))
+    for pack in house.ledger.packs(house.study.id):
+        name = pack.checkpoint["name"] if kind == "checkpoint" else pack.manifest[0]["name"]
+        damage(Path(house.places.records) / name)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("damage", [truncated, Path.unlink])
+@pytest.mark.parametrize("kind", ["checkpoint", "segment"])
+def test_a_pack_whose_records_are_damaged_begins_again_by_itself(
+    make_house, tmp_path: Path, undisturbed, damage: Callable[[Path], object], kind: str
+) -> None:
+    house = make_house()
+    damaged_after_a_stop(house, damage, kind)
+    house.finish()
+    assert tables(house, tmp_path / "out") == undisturbed
+    assert {pack.attempt for pack in house.ledger.packs(house.study.id)} == {3}
+    events = house.ledger.events(house.study.id)
+    reasons = [event.payload["reason"] for event in events if event.kind is EventKind.PACK_REQUEUED]
+    assert sum("are damaged, so it begins again at step 0" in reason for reason in reasons) == 2
+
+
+def test_a_pack_whose_records_are_damaged_again_and_again_is_errored(
+    make_house, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad_disk(*_: object, **__: object) -> None:
+        raise CorruptRecord("its bytes are not those that were committed")
+
+    house = make_house()
+    monkeypatch.setattr(RecordStore, "compact", bad_disk)
+    assert house.drive() is TrialState.DONE
+    assert {pack.attempt for pack in house.ledger.packs(house.study.id)} == {1 + MAX_DEATHS}
+    assert house.ledger.counts(house.study.id)["errored"] == 8
+
+
+@pytest.mark.parametrize("when", ["at its start", "while it trains", "while it stops"])
+def test_a_lost_ray_ends_the_driver_and_the_next_one_gives_the_same_bits(
+    make_house, tmp_path: Path, undisturbed, when: str
+) -> None:
+    house = make_house()
+    turns = {"at its start": 0, "while it trains": 3, "while it stops": 3}[when]
+    stop = StopAfter(3) if when == "while it stops" else None
+    with pytest.raises(RayLost, match="raylet has ended"):
+        house.drive(ray_dies_at_turn=turns, stop=stop)
+    assert all(pack.state is PackState.QUEUED for pack in house.ledger.packs(house.study.id))
+    house.finish()
+    assert tables(house, tmp_path / "out") == undisturbed
+
+
+def test_no_trainer_is_asked_of_a_lost_ray(make_house) -> None:
+    house = make_house()
+    with pytest.raises(RayLost):
+        # As with a raylet that was killed: its trainers die with it, and their deaths are heard of first.
+        house.drive(ray_dies_at_turn=3, fate=lambda turn: DeadError("gone") if turn == 3 else None)
+    assert len(house.trainers) == 2
+
+
+def test_what_a_checkpoint_replaces_is_deleted_once_it_is_committed(
+    make_house, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undisturbed
+) -> None:
+    monkeypatch.setitem(PackRunner.__init__.__kwdefaults__, "checkpoint_every_s", 0.0)
+    house, seen = make_house(), []
+
+    def look(turn: int) -> None:
+        files = [path for path in Path(house.places.records).rglob("*") if path.is_file()]
+        named = {
+            name
+            for pack in house.ledger.packs(house.study.id, [PackState.RUNNING])
+            for name in [*(row["name"] for row in pack.manifest), (pack.checkpoint or {}).get("name")]
+        }
+        assert named - {None} <= {path.relative_to(house.places.records).as_posix() for path in files}
+        seen.append(sum(path.suffix == ".npz" for path in files))
+
+    house.finish(workers=1, fate=look)
+    assert max(seen) == 1
+    assert tables(house, tmp_path / "out") == undisturbed
 
 
 def test_a_pack_that_kills_every_trainer_is_errored_and_the_others_are_done(make_house) -> None:
@@ -227,9 +312,34 @@ def test_a_study_of_finished_trials_alone_trains_nothing(make_house) -> None:
     house = make_house()
     house.finish()
     same = house.add(digits(40, num_seeds=1, name="another name"))
-    house.trainers.clear()
+    before = house.num_rays
     house.finish(study=same)
-    assert sum(trainer.num_turns for trainer in house.trainers) == 0
+    assert house.num_rays == before, "a Ray was started for nothing"
+    assert house.ledger.has_plan(same.id, 0)
+    assert house.ledger.study(same.id).device_class == "cpu"
+
+
+def test_a_study_whose_trials_were_finished_on_another_machine_trains_them(
+    make_house, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_house()
+    house.finish()
+    monkeypatch.setattr(conftest, "FACTS", replace(conftest.FACTS, cpu_capability="ANOTHER"))
+    same = house.add(digits(40, num_seeds=1, name="another name"))
+    before = house.num_rays
+    house.finish(study=same)
+    assert house.num_rays == before + 1
+    assert all(trial.reused_from is None for trial in house.ledger.trials(same.id))
+
+
+def test_facts_are_the_same_with_and_without_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    facts = facts_without_trainer("cpu")
+    assert (facts.intra_op_threads, facts.torch_version) == (1, str(torch.__version__))
+    assert facts.cpu_capability == torch.backends.cpu.get_cpu_capability()
+    assert {Path(folder).name for folder in facts.origins.values()} == {"schemas", "workers", "service"}
 
 
 def test_a_plan_is_not_continued_on_another_kind_of_device(make_house, monkeypatch: pytest.MonkeyPatch) -> None:

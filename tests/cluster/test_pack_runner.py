@@ -1,6 +1,8 @@
 """A pack in turns: resumed equals uninterrupted, compacted records, an orphan that writes nothing more."""
 
+import math
 import os
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -77,6 +79,28 @@ def test_a_finished_pack_has_one_segment_a_table(task: PackTask, tmp_path: Path)
     manifest = tuple(SegmentRef(**row) for row in done.manifest)
     steps = RecordStore(tmp_path).read(manifest, "steps")
     assert np.array_equal(steps["step"].to_numpy()[:40], np.arange(40))
+
+
+def test_the_manifest_of_an_open_pack_stays_short(task: PackTask, tmp_path: Path) -> None:
+    runner, listed = PackRunner(str(tmp_path / "many"), None, checkpoint_every_s=0.0), []
+    short = replace(task, chunk_steps=1)
+    progress = runner.advance(PackOrder(short, 1, [], None), 0.0)
+    while progress.results is None:
+        listed.append(max(Counter(row["table"] for row in progress.manifest).values()))
+        progress = runner.advance(None, 0.0)
+    assert len(listed) == 39
+    assert max(listed) <= 1 + math.log2(len(listed))
+    whole = to_the_end(PackRunner(str(tmp_path / "few"), None), PackOrder(task, 1, [], None))
+    assert _bits(progress) == _bits(whole)
+
+
+def test_a_damaged_record_is_said_to_be_one(task: PackTask, tmp_path: Path) -> None:
+    runner = PackRunner(str(tmp_path), None)
+    saved = runner.advance(PackOrder(task, 1, [], None), 0.0, save=True)
+    (tmp_path / str((saved.checkpoint or {})["name"])).write_bytes(b"")
+    failed = runner.advance(PackOrder(task, 2, saved.manifest, saved.checkpoint), 0.0)
+    assert (failed.is_damaged, failed.is_place_error) == (True, False)
+    assert "its bytes are not those that were committed" in failed.reason
 
 
 def test_a_checkpoint_is_made_when_enough_time_has_passed(task: PackTask, tmp_path: Path) -> None:

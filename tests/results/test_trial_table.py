@@ -27,6 +27,7 @@ ROW = TrialRow(
     schedule="linear",
     peak_lr=0.1,
     seed={"initialization": 3, "data_order": 3, "noise": 3},
+    steps=100,
     swept={},
     measurement_id="m",
     execution_id="e",

@@ -8,6 +8,7 @@ import pytest
 from schemas.trials import TrialState
 from tests.cluster.conftest import StopAfter, make_house  # noqa: F401 - a fixture
 from workers.results.write import write_results
+from workers.tracking.__main__ import EXIT_FAILED, main
 from workers.tracking.loop import PublishingState, run_publisher
 from workers.tracking.memory_tracker import MemoryTracker
 from workers.tracking.names import KEY_TAG
@@ -85,6 +86,34 @@ def test_a_tracker_that_is_down_leaves_the_study_behind_until_it_answers(finishe
     tracker.is_down = False
     assert publish(finished, tracker) is PublishingState.CURRENT
     assert len(contents(tracker)) == 8 + 1
+
+
+def test_why_the_tracker_does_not_have_everything_is_kept_in_one_line_until_it_has(finished, caplog) -> None:
+    tracker = MemoryTracker()
+    tracker.is_down = True
+    publish(finished, tracker)
+    reason = finished.ledger.why_behind(finished.study.id)
+    assert reason
+    assert "\n" not in reason
+    assert [record.getMessage() for record in caplog.records if record.name == "warmup_bench.tracking"] == [
+        f"study {finished.study.id}: {reason}"
+    ]
+    tracker.is_down = False
+    publish(finished, tracker)
+    assert finished.ledger.why_behind(finished.study.id) == ""
+
+
+def test_a_study_whose_records_are_damaged_is_behind_and_holds_up_no_other(finished, tmp_path, caplog) -> None:
+    store = f"sqlite:///{tmp_path}/mlflow.sqlite"
+    flags = ["--home", str(finished.places.home), "--records", finished.places.records, "--tracking-uri", store]
+    for segment in Path(finished.places.records).rglob("*.parquet"):
+        segment.write_bytes(b"damaged")
+    assert finished.ledger.study(finished.study.id).publishing == "current"
+    assert main([*flags, "--study", finished.study.id, "--study", finished.study.id]) == EXIT_FAILED
+    assert finished.ledger.study(finished.study.id).publishing == "behind"
+    assert "packs/" in finished.ledger.why_behind(finished.study.id)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 2
 
 
 def test_what_was_published_while_it_trained_ends_up_as_if_published_at_the_end(make_house, finished) -> None:  # noqa: F811

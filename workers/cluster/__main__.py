@@ -3,38 +3,45 @@
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 
 from schemas.errors import StaleFence, WarmupBenchError
 from schemas.trials import TrialState
 from workers.cluster.driver import CannotRun, Driver
 from workers.cluster.heartbeat import Heartbeat
+from workers.cluster.ray_processes import RayLost
 from workers.cluster.stopping import StopRequest
+from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED, start_publisher
 from workers.launcher import Driver as Child
-from workers.launcher import start_publisher
 from workers.ledger.ledger import Ledger
-from workers.places import Places
+from workers.places import LEDGER, Places
+from workers.shared_ray import HOST
 
 log = logging.getLogger("warmup_bench.driver")
 
-EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE = 0, 1, 3, 4
 PUBLISHER_DRAIN_S = 75.0
 """The publisher drains for a minute; a little more for its last call."""
 POLL_S = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 final, 1 failed, 3 stopped and to be continued, 4 another driver has the study."""
+    """Exit status: see workers.launcher."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = StopRequest(options.parent_pid)
     stop.listen()
     try:
         places = Places.resolve(
-            home=options.home, records=options.records, data=options.data, tracking_uri=options.tracking_uri
+            home=options.home,
+            records=options.records,
+            data=options.data,
+            tracking_uri=options.tracking_uri,
+            ledger=os.environ.get(LEDGER),
         )
-        with Ledger.open(places.home) as ledger:
+        with Ledger.open(places.ledger) as ledger:
             heartbeat = Heartbeat.acquire(ledger, options.study)
             if heartbeat is None:
                 log.warning("study %s: another driver has the run lease", options.study)
@@ -49,10 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat, stop: StopRequest) -> int:
     study_id, fence, publisher = options.study, heartbeat.fence, None
+    if ledger.study_head(study_id).state.is_final:
+        log.info("study %s became final before its driver had started", study_id)
+        return EXIT_DONE
+    ray_host = Path(os.environ[HOST]) if HOST in os.environ else None
     try:
         if places.tracking_uri is not None:
             publisher = start_publisher(study_id, places, follow=True)
-        state = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers).run()
+        state = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host).run()
         if state is TrialState.QUEUED:
             ledger.set_study_state(study_id, state, fence=fence)
             return EXIT_STOPPED
@@ -62,11 +73,19 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
         status = _write_results(ledger, study_id, places)
         if state is TrialState.DONE:
             ledger.set_study_state(study_id, state, fence=fence)
+        if publisher is not None and publisher.poll() not in (None, 0):
+            log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
+            publisher = start_publisher(study_id, places, follow=True)
         _let_publish(ledger, study_id, fence, publisher, stop)
         return status
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_NOT_MINE
+    except RayLost as error:
+        log.error("%s", error)
+        with contextlib.suppress(WarmupBenchError):  # a queued study and one without a driver are taken up alike
+            ledger.set_study_state(study_id, TrialState.QUEUED, reason=str(error), fence=fence)
+        return EXIT_RAY_LOST
     except (WarmupBenchError, CannotRun) as error:
         log.error("%s", error)
         _say_errored(ledger, study_id, f"{error}", fence)
@@ -135,4 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == EXIT_RAY_LOST:
+        os._exit(status)  # Ray's own farewell, at the interpreter's end, would wait for what is dead
+    sys.exit(status)

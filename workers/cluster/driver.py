@@ -1,18 +1,25 @@
 """Drives one study to its end: plan, feed the trainers, commit what they report. The ledger decides what runs."""
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
-from schemas.errors import PlaceError
+from schemas.errors import PlaceError, WarmupBenchError
 from schemas.study import Study, parse_study
 from schemas.trials import TrialState
 from workers.cards import cards
+from workers.cluster.attached_ray import attached_ray
+from workers.cluster.facts import facts_without_trainer
 from workers.cluster.heartbeat import Heartbeat
-from workers.cluster.local_ray import local_ray
-from workers.cluster.orders import PackOrder, Progress
-from workers.cluster.planning import StudyTrials, datasets_of, pack_task, write_plan
+from workers.cluster.local_ray import BackgroundRay, local_ray
+from workers.cluster.orders import PackOrder, Progress, TrainerFacts
+from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_task, write_plans
+from workers.cluster.ray_processes import RayLost
+from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots
 from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
@@ -21,17 +28,20 @@ from workers.ledger.inputs import Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
-from workers.records import RecordStore, SegmentRef
+from workers.records import CheckpointRef, RecordStore, SegmentRef
 
 log = logging.getLogger("warmup_bench.driver")
 
 TURN_S = 1.0
 """A trainer reports about this often; cancel and preemption are obeyed between its turns."""
 POLL_S = 0.25
-WIND_DOWN_S = 20.0
-"""So long trainers may take to end a turn and to save; what is not saved by then is trained again."""
+WIND_DOWN_S, CANCEL_S = 20.0, 6.0
+"""So long trainers may take to end a turn and to save, before a stop and before a cancel; what is not saved by then is
+trained again, if it ever is."""
+CANCELLED = "cancelled"
 MAX_DEATHS = 3
-"""A pack whose trainer dies this often is guilty until proven otherwise: its trials become errored."""
+"""A pack whose trainer dies, or whose records are damaged, this often is guilty until proven otherwise: its trials
+become errored."""
 
 
 class CannotRun(Exception):
@@ -50,7 +60,9 @@ class Driver:
         stop: StopRequest,
         *,
         workers: int | None = None,
+        ray_host: Path | None = None,
     ) -> None:
+        """`ray_host`: the folder of the Ray to share with other drivers; a Ray of its own where there is none."""
         self._ledger = ledger
         self._study_id = study_id
         self._places = places
@@ -58,6 +70,8 @@ class Driver:
         self._fence = heartbeat.fence
         self._stop = stop
         self._num_workers = workers
+        self._ray_host = ray_host
+        self._share = Share(ledger, is_shared=ray_host is not None)
         self._store = RecordStore(places.records)
         self._deaths: Counter[str] = Counter()
         self._queue: deque[PackRow] = deque()
@@ -68,6 +82,7 @@ class Driver:
 
         Raises:
             CannotRun, PlaceError: what is durable stays; the same command continues.
+            RayLost: what ran is queued again; a new driver continues.
             StaleFence: another driver has taken over.
         """
         row = self._ledger.study(self._study_id)
@@ -75,46 +90,71 @@ class Driver:
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
         self._ledger.set_study_state(self._study_id, TrialState.RUNNING, fence=self._fence)
         self._store.check_writable()
-        if not self._ledger.has_plan(self._study_id, 0) or self._unfinished():
-            self._train(study)
+        if not self._is_planned() or self._unfinished():
+            try:
+                self._train(study)
+            except RayLost as error:
+                with contextlib.suppress(WarmupBenchError):  # then the next driver queues them again
+                    self._ledger.requeue_packs(self._study_id, None, self._fence, str(error))
+                raise
         return self._outcome()
 
     def _train(self, study: Study) -> None:
         device = _device(study.fields.execution.device)
         gpus = len(cards()) if device == "cuda" else 0
         workers = self._num_workers or gpus or num_cores()
-        if self._reason_to_stop():
+        if self._reason_to_stop() or self._has_planned_reuse_alone(study, device):
             return
-        with local_ray(workers, gpus) as ray_here:
+        self._share.num_workers = workers
+        with self._ray(workers, gpus) as ray_here:
             trials = StudyTrials(study, datasets_of(self._ledger))
-            ray_here.ready()
-            self._stop.keep_listening()
+            while not ray_here.ready(POLL_S):
+                if self._reason_to_stop():
+                    return
             if self._reason_to_stop():
                 return
             self._slots = Slots(
                 lambda: start_trainer(self._places.records, str(self._places.data), device, min(1.0, gpus / workers)),
-                workers,
+                self._share.now(),
+                ray_here.check,
             )
-            self._plan(trials)
+            facts = self._slots.facts(lambda: bool(self._reason_to_stop()))
+            if facts is None:
+                return
+            self._write_plans(trials, facts)
             self._queue = deque(self._ledger.packs(self._study_id, [PackState.QUEUED]))
             self._feed(trials, device)
 
-    def _plan(self, trials: StudyTrials) -> None:
-        facts = self._slots.facts()
-        if not self._ledger.has_plan(self._study_id, 0):
-            write_plan(self._ledger, self._study_id, trials, facts, self._fence)
+    def _ray(self, workers: int, gpus: int) -> AbstractContextManager[BackgroundRay]:
+        if self._ray_host is not None:
+            return attached_ray(self._ray_host, f"study-{self._study_id}")
+        return local_ray(workers, gpus)
+
+    def _has_planned_reuse_alone(self, study: Study, device: str) -> bool:
+        """Whether no trial has to be trained, because all are finished in other studies: then no Ray is started."""
+        if self._is_planned() or not self._ledger.may_be_all_reused(self._study_id):
+            return False
+        self._write_plans(StudyTrials(study, datasets_of(self._ledger)), facts_without_trainer(device))
+        return not self._unfinished()
+
+    def _write_plans(self, trials: StudyTrials, facts: TrainerFacts) -> None:
+        write_plans(self._ledger, self._study_id, trials, facts, self._fence)
         planned = self._ledger.study(self._study_id).device_class
         if planned != facts.device_class:
             raise CannotRun(f"the study is planned for device class {planned}, this machine has {facts.device_class}")
 
     def _feed(self, trials: StudyTrials, device: str) -> None:
         while not (reason := self._reason_to_stop()):
+            self._slots.resize(self._share.now(), len(self._queue))
             self._start_idle(trials, device)
             if not self._slots.is_busy:
                 return
             self._take(self._slots.reports(POLL_S))
             for slot in self._slots.waiting:
-                self._slots.go_on(slot, TURN_S)
+                if slot.is_leaving:
+                    self._leave(slot)
+                else:
+                    self._slots.go_on(slot, TURN_S)
         self._wind_down(reason)
         if self._place_error:
             raise CannotRun(self._place_error)
@@ -154,10 +194,17 @@ class Driver:
 
     def _tidy(self, progress: Progress) -> None:
         """Remove the segments that compaction replaced, and what earlier attempts and checkpoints left."""
+        self._delete_replaced(progress)
         try:
-            self._store.delete(_segments(progress.replaced))
             if progress.replaced or progress.checkpoint or progress.attempt > 1:
                 self._store.sweep(progress.pack_id, _segments(progress.manifest))
+        except PlaceError as error:
+            log.warning("pack %s: leftovers stay: %s", progress.pack_id, error)
+
+    def _delete_replaced(self, progress: Progress) -> None:
+        checkpoints = [CheckpointRef(**row) for row in progress.replaced_checkpoints]
+        try:
+            self._store.delete([*_segments(progress.replaced), *checkpoints])
         except PlaceError as error:
             log.warning("pack %s: leftovers stay: %s", progress.pack_id, error)
 
@@ -168,13 +215,19 @@ class Driver:
         if progress.is_place_error:
             # Not the pack's fault, and the next one would fare no better: it is queued again when the driver ends.
             self._place_error = self._place_error or progress.reason
+        elif progress.is_damaged and self._deaths[pack.pack_id] < MAX_DEATHS:
+            # Nothing of it can be trusted, and all of it can be trained again, to the same bits.
+            self._deaths[pack.pack_id] += 1
+            reason = f"its records are damaged, so it begins again at step 0: {progress.reason}"
+            queued = self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason, from_start=True)
+            self._queue.extendleft(queued)
         else:
             self._ledger.fail_pack(
                 self._study_id, pack.pack_id, self._fence, progress.reason, log=progress.error or progress.reason
             )
 
     def _record(self, progress: Progress) -> None:
-        self._ledger.record_progress(
+        noted = self._ledger.record_progress(
             self._study_id,
             progress.pack_id,
             progress.attempt,
@@ -183,6 +236,8 @@ class Driver:
             progress.checkpoint,
             progress.step,
         )
+        if noted:
+            self._delete_replaced(progress)
 
     def _bury(self, slot: Slot, error: Exception) -> None:
         """A trainer died: a new one takes its place, and its pack goes on from what is durable."""
@@ -198,10 +253,21 @@ class Driver:
             self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
         self._slots.replace(slot)
 
+    def _leave(self, slot: Slot) -> None:
+        """A trainer makes room for another study's: it saves, and its pack waits for one that stays."""
+        assert slot.pack is not None
+        if not slot.is_saved:
+            self._slots.save(slot)
+            return
+        reason = "its core goes to another study"
+        queued = self._ledger.requeue_packs(self._study_id, [slot.pack.pack_id], self._fence, reason)
+        self._queue.extendleft(queued)
+        self._slots.remove(slot)
+
     def _wind_down(self, reason: str) -> None:
         """Let every trainer end its turn, save, and report; then queue again what is not done."""
         log.info("stopping: %s", reason)
-        deadline = time.monotonic() + WIND_DOWN_S
+        deadline = time.monotonic() + (CANCEL_S if reason == CANCELLED else WIND_DOWN_S)
         self._settle(deadline)
         for slot in self._slots.waiting:
             self._slots.go_on(slot, 0.0, save=True)
@@ -219,8 +285,11 @@ class Driver:
     def _unfinished(self) -> bool:
         return bool(self._ledger.packs(self._study_id, [PackState.QUEUED, PackState.RUNNING]))
 
+    def _is_planned(self) -> bool:
+        return has_plans(self._ledger, self._study_id)
+
     def _outcome(self) -> TrialState:
-        if self._ledger.has_plan(self._study_id, 0) and not self._unfinished():
+        if self._is_planned() and not self._unfinished():
             return TrialState.DONE
         return TrialState.CANCELLED if self._ledger.cancel_requested(self._study_id) else TrialState.QUEUED
 
@@ -228,7 +297,7 @@ class Driver:
         self._heartbeat.check()
         self._stop.keep_listening()
         if self._ledger.cancel_requested(self._study_id):
-            return "cancelled"
+            return CANCELLED
         return self._place_error or self._stop.reason
 
 

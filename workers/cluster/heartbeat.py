@@ -1,13 +1,11 @@
 """Holds a study's run lease from a thread of its own, and tells the driver when it is lost."""
 
 import contextlib
-import os
-import socket
 import threading
-import uuid
 from types import TracebackType
 
 from schemas.errors import PlaceError, StaleFence
+from workers.launcher import lease_owner
 from workers.ledger.ledger import Ledger
 
 LEASE_S = 30.0
@@ -34,7 +32,7 @@ class Heartbeat:
     @classmethod
     def acquire(cls, ledger: Ledger, study_id: str, lease_s: float = LEASE_S) -> "Heartbeat | None":
         """Take the lease; None where another driver holds it."""
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        owner = lease_owner()
         lease = ledger.acquire_lease(study_id, "run", owner, lease_s)
         return None if lease is None else cls(ledger, study_id, owner, lease.fence, lease_s)
 

@@ -13,22 +13,23 @@ from pathlib import Path
 import psutil
 import ray
 
+from workers.cluster.facts import TRAINER_ENVIRONMENT
+from workers.cluster.ray_processes import RayProcesses
+from workers.launcher import EXIT_RAY_LOST
+
+log = logging.getLogger("warmup_bench.driver")
+
 PREFIX = "warmup-bench-"
 OBJECT_STORE_BYTES = 150_000_000
 """Receipts are small and data never passes through Ray."""
+WATCH_EVERY_S = 0.5
+LOST_GRACE_S = 10.0
+"""So long the driver may take to note that its Ray is lost; a call to Ray that does not come back must not hold it."""
 LONGEST_FOLDER = 40
 """Ray's sockets lie some 60 characters below its folder, and a socket's path may have about 107."""
-TRAINER_ENVIRONMENT = {
-    # One intra-op thread per core: the bits of a matrix product depend on how many threads share it.
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
-"""What every trainer starts with."""
 
 
-class LocalRay:
+class BackgroundRay:
     """A Ray that is starting. Make one in the main thread, do something else, then call `ready`.
 
     One thread starts it, waits and shuts it down. Not the main thread: there `ray.init` would replace the driver's
@@ -36,56 +37,105 @@ class LocalRay:
     started them ends, which is what leaves none of them behind when a driver is killed.
     """
 
-    def __init__(self, num_cpus: int, num_gpus: int = 0) -> None:
+    def __init__(self, processes: RayProcesses) -> None:
         # An empty working folder, so that no folder of the user's is imported by a worker.
         _remove_leftovers()
         self._empty = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
         self._before = Path.cwd()
         os.chdir(self._empty.name)
-        # Inherited by every worker. As a runtime environment of the actors it would cost two seconds: the processes
-        # that Ray has started in advance could not be used.
-        os.environ.update(TRAINER_ENVIRONMENT)
+        self._processes = processes
         self._error: BaseException | None = None
         self._is_up, self._is_over = threading.Event(), threading.Event()
-        threading.Thread(target=self._live, args=[num_cpus, num_gpus], name="ray").start()
+        threading.Thread(target=self._live, name="ray").start()
 
-    def ready(self) -> None:
-        """Wait until actors can be made; raises what kept Ray from starting."""
-        self._is_up.wait()
+    def ready(self, timeout_s: float | None = None) -> bool:
+        """Wait until actors can be made, `timeout_s` at most; raises what kept Ray from starting."""
+        is_up = self._is_up.wait(timeout_s)
         if self._error is not None:
             raise self._error
+        return is_up
+
+    def check(self) -> None:
+        """Do nothing while Ray lives; otherwise as RayProcesses.check. Returns at once.
+
+        Raises:
+            RayLost: it has ended, with all that it had started.
+        """
+        self._processes.check()
 
     def end(self) -> None:
         """Shut it down in the background; the process does not end before that is done."""
         os.chdir(self._before)
         self._is_over.set()
 
-    def _live(self, num_cpus: int, num_gpus: int) -> None:
+    def _init(self) -> None:
+        """Start it, or attach to it."""
+        raise NotImplementedError
+
+    def _live(self) -> None:
         try:
-            self._init(num_cpus, num_gpus)
+            self._init()
         except BaseException as error:
             self._error = error
         self._is_up.set()
-        self._is_over.wait()
-        ray.shutdown()
+        while not self._is_over.wait(WATCH_EVERY_S) and not self._processes.gone():
+            pass
+        if self._processes.gone():
+            self._end_lost()
+        else:
+            self._shut_down()
         self._empty.cleanup()
 
-    def _init(self, num_cpus: int, num_gpus: int) -> None:
+    def _shut_down(self) -> None:
+        ray.shutdown()
+
+    def _end_lost(self) -> None:
+        # Nothing to say goodbye to: a shutdown would wait for what is dead.
+        self._processes.kill()
+        if not self._is_over.wait(LOST_GRACE_S):
+            log.error("its Ray is lost, and a call to it does not return: ending this process")
+            os._exit(EXIT_RAY_LOST)
+
+
+class LocalRay(BackgroundRay):
+    """A Ray of this process's own."""
+
+    def __init__(self, num_cpus: int, num_gpus: int = 0, *, mark: str | None = None) -> None:
+        """`mark`: what its processes are told by; one is made up where none is given."""
+        # Inherited by every worker. As a runtime environment of the actors it would cost two seconds: the processes
+        # that Ray has started in advance could not be used.
+        os.environ.update(TRAINER_ENVIRONMENT)
+        self._num_cpus, self._num_gpus = num_cpus, num_gpus
+        super().__init__(RayProcesses(mark))
+
+    @property
+    def vital(self) -> dict[str, tuple[int, float]]:
+        """As RayProcesses.vital."""
+        return self._processes.vital
+
+    def _init(self) -> None:
         folder = self._empty.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                num_gpus=num_gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=True,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                namespace="warmup-bench",
-                _temp_dir=folder if len(folder) <= LONGEST_FOLDER else None,
-            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(
+                    address="local",
+                    num_cpus=self._num_cpus,
+                    num_gpus=self._num_gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=True,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    namespace="warmup-bench",
+                    _temp_dir=folder if len(folder) <= LONGEST_FOLDER else None,
+                )
+        finally:
+            self._processes.found()
+
+    def _shut_down(self) -> None:
+        super()._shut_down()
+        self._processes.kill()  # its agents take seconds to see that nobody needs them
 
 
 def _remove_leftovers() -> None:

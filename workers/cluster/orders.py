@@ -34,13 +34,17 @@ class Progress:
     results: list[dict[str, Any]] | None = None
     """One per member once the pack is done."""
     replaced: tuple[dict[str, Any], ...] = ()
-    """Segments that compaction has replaced: deleted once the new manifest is committed."""
+    """Segments that are in `manifest` no more, merged into others: deleted once it is committed."""
+    replaced_checkpoints: tuple[dict[str, Any], ...] = ()
+    """Those before `checkpoint`: deleted once it is committed."""
     error: str | None = None
     """The traceback, where the attempt has failed."""
     reason: str = ""
     """One line of it."""
     is_place_error: bool = False
     """Whether it failed because the records cannot be written or read, which is no fault of the pack."""
+    is_damaged: bool = False
+    """Whether it failed because a durable record or checkpoint of this pack is gone or has other bytes."""
 
 
 @dataclass(frozen=True)

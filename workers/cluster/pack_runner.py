@@ -7,7 +7,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from schemas.errors import PlaceError
+from schemas.errors import CorruptRecord, PlaceError
 from schemas.trials import PackTask, TrialResult, TrialState
 from schemas.workloads import Analytic
 from workers.cluster.orders import PackOrder, Progress
@@ -82,20 +82,27 @@ class _Attempt:
         if self._trainer.done:
             return self._finished()
         if save or time.monotonic() - self._saved_at >= checkpoint_every_s:
-            self._save()
+            return self._saved()
         return self._progress(self._writer.manifest)
 
-    def _save(self) -> None:
-        # The file of the one before is swept when the pack is final: until the new one is committed it counts.
+    def _saved(self) -> Progress:
+        """Fold the records and make a checkpoint of what they are then; until both are committed, those before count.
+
+        Only together: a checkpoint names the last segment that was written by then, which folding takes away.
+        """
         self._end_if_orphaned()
-        self._checkpoint = self._store.save_checkpoint(
-            self.order.task.pack_id,
-            self.order.attempt,
-            self._trainer.position,
-            self._trainer.state_dict(),
-            self._writer.manifest,
-        )
+        pack_id, attempt, old = self.order.task.pack_id, self.order.attempt, self._writer.manifest
+        folded = self._store.fold(pack_id, attempt, old)
+        self._writer = self._store.writer(pack_id, attempt, folded)
+        before, position = self._checkpoint, self._trainer.position
+        self._checkpoint = self._store.save_checkpoint(pack_id, attempt, position, self._trainer.state_dict(), folded)
         self._saved_at = time.monotonic()
+        kept = set(folded)
+        return self._progress(
+            folded,
+            replaced=tuple(asdict(segment) for segment in old if segment not in kept),
+            replaced_checkpoints=() if before is None else (asdict(before),),
+        )
 
     def _finished(self) -> Progress:
         task, old = self.order.task, self._writer.manifest
@@ -132,10 +139,14 @@ class _Attempt:
 
 def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
     is_place_error = isinstance(error, PlaceError)
-    said = f"{error}" if is_place_error else f"{type(error).__name__}: {error}"
+    is_damaged = isinstance(error, CorruptRecord)
+    said = f"{error}" if is_place_error or is_damaged else f"{type(error).__name__}: {error}"
     reason = next(iter(said.splitlines()), "")[:500]
     log = "".join(traceback.format_exception(error))
-    return Progress(pack_id, attempt, 0, 0, [], None, 0.0, error=log, reason=reason, is_place_error=is_place_error)
+    return Progress(
+        pack_id, attempt, 0, 0, [], None, 0.0,
+        error=log, reason=reason, is_place_error=is_place_error, is_damaged=is_damaged,
+    )  # fmt: skip
 
 
 def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:

@@ -14,7 +14,14 @@ from workers.cluster.orders import TrainerFacts
 from workers.ledger.inputs import NewPack
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow
-from workers.planning import MeasurementPlan, PackPlan, expand_trials, measurement_plans, plan_packs
+from workers.planning import (
+    MeasurementPlan,
+    PackPlan,
+    expand_trials,
+    gradients_per_step,
+    measurement_plans,
+    plan_packs,
+)
 from workers.planning.measurement import measurement_key
 from workers.planning.packs import group_key
 
@@ -47,28 +54,50 @@ def datasets_of(ledger: Ledger) -> dict[str, DatasetFacts]:
     return {row.kind: DatasetFacts.model_validate(row.facts) for row in ledger.datasets()}
 
 
+def has_plans(ledger: Ledger, study_id: str) -> bool:
+    """Whether every round of the study has its plan."""
+    return all(row.planned_at is not None for row in ledger.rounds(study_id))
+
+
+def write_plans(ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int) -> None:
+    """Write the plan of every round that has none, in order."""
+    rounds = ledger.rounds(study_id)
+    for number in (row.round for row in rounds if row.planned_at is None):
+        of_round = trials.in_order if len(rounds) == 1 else _trials_of_round(ledger, study_id, number, trials)
+        write_plan(ledger, study_id, number, trials, of_round, facts, fence)
+
+
 def write_plan(
-    ledger: Ledger, study_id: str, trials: StudyTrials, facts: TrainerFacts, fence: int, *, pack_size: int | None = None
+    ledger: Ledger,
+    study_id: str,
+    round_number: int,
+    trials: StudyTrials,
+    of_round: Sequence[TrialSpec],
+    facts: TrainerFacts,
+    fence: int,
 ) -> None:
-    """Write round 0's plan: finished trials of other studies with the same three ids are taken over, others packed."""
+    """Write one round's plan: finished trials of other studies with the same three ids are taken over, others packed.
+
+    The plan of an earlier round is left as it is: a later trial never joins a pack of an older one.
+    """
     plan = partial(
         plan_packs,
         datasets=trials.datasets,
         device_class=facts.device_class,
-        pack_size=pack_size,
-        steps_per_second=_steps_per_second(ledger, facts.device_class, trials.in_order),
+        steps_per_second=_steps_per_second(ledger, facts.device_class, of_round),
     )
-    packs = plan(trials.in_order)
+    packs = plan(of_round)
     # The planned size decides the bits, so a trial may be taken over only if it was trained in a pack of that size.
     execution = {id_: _execution_id(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
-    measured = {trial.trial_id: trials.study.measurement_id(trial.workload) for trial in trials.in_order}
-    keys = [(id_, measured[id_], execution[id_]) for id_ in trials.by_id]
-    reused = ledger.find_reusable(keys)
+    workloads = {id(trial.workload): trial.workload for trial in of_round}
+    measured = {key: trials.study.measurement_id(workload) for key, workload in workloads.items()}
+    keys = [(trial.trial_id, measured[id(trial.workload)], execution[trial.trial_id]) for trial in of_round]
+    reused = ledger.find_reusable(study_id, keys)
     if reused:
-        packs = plan([trial for trial in trials.in_order if trial.trial_id not in reused])
-    plans = measurement_plans(trials.in_order, trials.study.fields, trials.datasets)
+        packs = plan([trial for trial in of_round if trial.trial_id not in reused])
+    plans = measurement_plans(of_round, trials.study.fields, trials.datasets)
     new = [_new_pack(study_id, pack, plans, trials.by_id, facts) for pack in packs]
-    ledger.write_plan(study_id, 0, new, fence, facts.device_class, reused=list(reused.values()))
+    ledger.write_plan(study_id, round_number, new, fence, facts.device_class, reused=list(reused.values()))
 
 
 def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
@@ -89,6 +118,11 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         chunk_steps=pack.chunk_steps,
         device="cpu" if device == "cpu" else "cuda",
     )
+
+
+def _trials_of_round(ledger: Ledger, study_id: str, number: int, trials: StudyTrials) -> list[TrialSpec]:
+    """In the order of their positions, so that a round's packs do not hang on what the rounds after it added."""
+    return [trials.planned(row.trial_id) for row in ledger.trials(study_id) if row.round == number]
 
 
 def _new_pack(
@@ -113,6 +147,7 @@ def _new_pack(
             ],
             "points_of_slot": [distinct.index(key) for key in of_slot],
             "total_steps": pack.total_steps,
+            "gradients_per_step": gradients_per_step([plans[key] for key in of_slot], pack.total_steps),
             "facts": {name: value for name, value in asdict(facts).items() if name != "origins"},
         },
     )

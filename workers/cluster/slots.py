@@ -1,6 +1,7 @@
 """The trainers of one driver: what each is doing, what they report, one put in the place of another."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ import ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.ledger.rows import PackRow
 
+WAIT_S = 0.25
+"""The longest wait inside Ray: in between, it is asked whether Ray is still there."""
+
 
 @dataclass
 class Slot:
@@ -18,22 +22,38 @@ class Slot:
     actor: Any
     pack: PackRow | None = None
     pending: Any = None
+    is_leaving: bool = False
+    """It is to make room for another study's."""
+    is_saved: bool = False
+    """Its last turn saved what it has."""
 
 
 class Slots:
-    """A fixed number of trainers, made by `start`: an actor handle each."""
+    """A fixed number of trainers, made by `start`: an actor handle each.
 
-    def __init__(self, start: Callable[[], Any], count: int) -> None:
+    `check` raises once Ray is lost. It is called before everything that asks Ray for something: a dead raylet answers
+    nothing, and most calls have no timeout.
+    """
+
+    def __init__(self, start: Callable[[], Any], count: int, check: Callable[[], None]) -> None:
         self._start = start
+        self._check = check
         self._slots = [Slot(start()) for _ in range(count)]
 
-    def facts(self) -> TrainerFacts:
-        """What the first trainer says of this machine; waits until it is up.
+    def facts(self, gives_up: Callable[[], bool]) -> TrainerFacts | None:
+        """What the first trainer says of this machine; waits until it is up, which other studies may delay that have
+        the cores, or until `gives_up` says so: None then.
 
         Raises:
             ray.exceptions.RayError: it could not be started.
+            RayLost: as `check` says.
         """
-        return ray.get(self._slots[0].actor.facts.remote())
+        pending = self._slots[0].actor.facts.remote()
+        while not self._ready([pending], 1, WAIT_S):
+            if gives_up():
+                return None
+        facts: TrainerFacts = ray.get(pending)
+        return facts
 
     @property
     def idle(self) -> list[Slot]:
@@ -60,21 +80,60 @@ class Slots:
         slot.pending = slot.actor.advance.remote(None, turn_s, save=save)
 
     def reports(self, timeout_s: float, *, of_all: bool = False) -> list[tuple[Slot, Progress | Exception]]:
-        """What has come by `timeout_s`: waits for the first report, or for all. An exception: the trainer died."""
+        """What has come by `timeout_s`: waits for the first report, or for all. An exception: the trainer died.
+
+        Raises:
+            RayLost: as `check` says.
+        """
         busy = [slot for slot in self._slots if slot.pending is not None]
         if not busy:
             return []
         pending = [slot.pending for slot in busy]
-        ray.wait(pending, num_returns=len(pending) if of_all else 1, timeout=timeout_s)
+        wanted = len(pending) if of_all else 1
+        deadline = time.monotonic() + timeout_s
+        while len(self._ready(pending, wanted, min(WAIT_S, timeout_s))) < wanted and time.monotonic() < deadline:
+            pass
         # Asked again: others may be ready beside the first, and their receipts share one transaction.
-        ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+        ready = self._ready(pending, len(pending), 0.0)
         return [(slot, _taken(slot)) for slot in busy if slot.pending in ready]
 
-    def replace(self, slot: Slot) -> None:
-        """A new trainer in the place of a dead one."""
+    def resize(self, count: int, num_waiting: int) -> None:
+        """Come nearer to `count` trainers: add as many as there are packs waiting, or begin to take some away."""
+        staying = [slot for slot in self._slots if not slot.is_leaving]
+        for slot in sorted(staying, key=lambda slot: slot.pack is not None)[: max(0, len(staying) - count)]:
+            slot.is_leaving = True
+        for slot in [slot for slot in self.idle if slot.is_leaving]:
+            self.remove(slot)
+        for _ in range(min(count - len(self._slots), num_waiting - len(self.idle))):
+            self._slots.append(Slot(self._start()))
+
+    def save(self, slot: Slot) -> None:
+        """A turn that trains nothing and saves what the trainer has."""
+        self.go_on(slot, 0.0, save=True)
+        slot.is_saved = True
+
+    def remove(self, slot: Slot) -> None:
+        """One trainer less, at once."""
+        self._check()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(slot.actor)
-        slot.actor, slot.pack, slot.pending = self._start(), None, None
+        self._slots.remove(slot)
+
+    def replace(self, slot: Slot) -> None:
+        """A new trainer in the place of a dead one.
+
+        Raises:
+            RayLost: as `check` says. It may have died because Ray has.
+        """
+        self._check()
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(slot.actor)
+        slot.actor, slot.pack, slot.pending, slot.is_saved = self._start(), None, None, False
+
+    def _ready(self, pending: list[Any], num_returns: int, timeout_s: float) -> list[Any]:
+        self._check()
+        ready, _ = ray.wait(pending, num_returns=num_returns, timeout=timeout_s)
+        return ready
 
 
 def _taken(slot: Slot) -> Progress | Exception:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from workers.cluster.facts import trainer_facts
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.origins import package_origins
 
@@ -27,17 +28,7 @@ class Trainer:
 
     def facts(self) -> TrainerFacts:
         """What decides the bits on this machine."""
-        import torch
-
-        is_cuda = self._device == "cuda"
-        return TrainerFacts(
-            device_class=torch.cuda.get_device_name() if is_cuda else "cpu",
-            torch_version=str(torch.__version__),
-            cpu_capability=None if is_cuda else torch.backends.cpu.get_cpu_capability(),
-            cuda_version=torch.version.cuda if is_cuda else None,
-            intra_op_threads=torch.get_num_threads(),
-            origins=package_origins(),
-        )
+        return trainer_facts(self._device)
 
     def advance(self, order: PackOrder | None, turn_s: float, save: bool = False) -> Progress:
         """See PackRunner.advance."""

@@ -1,7 +1,7 @@
 """What a pack's record consists of: the segments and the checkpoint that count, by name and sha256.
 
 A file that no manifest names does not exist. Manifests only grow (writer), shrink to a prefix (resume at a checkpoint)
-or are replaced as a whole (compaction).
+or are replaced as a whole (folding while a pack is open, compaction at its end).
 """
 
 import json
@@ -55,6 +55,20 @@ def up_to(manifest: Manifest, checkpoint: CheckpointRef) -> Manifest:
         if segment.name == checkpoint.last_segment:
             return manifest[: index + 1]
     raise CorruptRecord(f"{checkpoint.name}: its last segment {checkpoint.last_segment} is not in the manifest")
+
+
+def split_for_folding(segments: Manifest) -> tuple[Manifest, Manifest]:
+    """One table's segments, oldest first, as (those that stay, the newest ones that are to become one).
+
+    Every one that stays has at least twice the rows of all that follow it, so about log2(rows) stay however many are
+    written, and a row is written again as often at most.
+    """
+    first = max(0, len(segments) - 1)
+    num_rows = sum(segment.num_rows for segment in segments[first:])
+    while first > 0 and segments[first - 1].num_rows < 2 * num_rows:
+        first -= 1
+        num_rows += segments[first].num_rows
+    return segments[:first], segments[first:]
 
 
 def needs_compaction(manifest: Manifest) -> bool:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
 import fsspec
@@ -28,6 +28,9 @@ class Place(Protocol):
 
     def get(self, name: str) -> bytes:
         """The bytes of an object. Raises FileNotFoundError, or PlaceError for any other failure."""
+
+    def open(self, name: str) -> BinaryIO:
+        """An object to read parts of. Raises FileNotFoundError, or PlaceError for any other failure."""
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error, so that a deletion can be repeated."""
@@ -80,6 +83,12 @@ class LocalPlace:
         with _said_as_place_error(path.parent, "read"):
             return path.read_bytes()
 
+    def open(self, name: str) -> BinaryIO:
+        """The file."""
+        path = self._folder / name
+        with _said_as_place_error(path.parent, "read"):
+            return path.open("rb")
+
     def delete(self, name: str) -> None:
         """Remove the file."""
         path = self._folder / name
@@ -129,6 +138,12 @@ class ObjectPlace:
         with self._said_as_place_error("read"):
             data: Any = self._files.cat_file(self._path(name))
             return bytes(data)
+
+    def open(self, name: str) -> BinaryIO:
+        """The object, fetched by ranges."""
+        with self._said_as_place_error("read"):
+            file: BinaryIO = self._files.open(self._path(name), "rb")
+            return file
 
     def delete(self, name: str) -> None:
         """Remove the object."""

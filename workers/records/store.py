@@ -7,22 +7,26 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import chain, count, islice
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from schemas import records
 from schemas.errors import CorruptRecord, PlaceError
 from workers.records import checkpoints, tables
-from workers.records.manifest import CheckpointRef, Manifest, SegmentRef
+from workers.records.manifest import CheckpointRef, Manifest, SegmentRef, split_for_folding
 from workers.records.places import LocalPlace, Place, open_place
 
 READ_THREADS = 8
 """Reads in flight: enough to hide an object store's latency; on a local disk the decoding shares the cores."""
+WHOLE_BYTES = 8 << 20
+"""A segment of so many bytes is read whole where parts of it are asked for: its sha256 can be checked then."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -119,8 +123,28 @@ class RecordStore:
         writer.write_arrow(f"{first_step}-{last_step}.compact", first_step, last_step, sorted_parts)
         return writer.manifest
 
-    def delete(self, manifest: Manifest, *, keep: Manifest = ()) -> None:
-        """Delete the objects of `manifest` that `keep` does not name; those that are gone already are no error."""
+    def fold(self, pack_id: str, attempt: int, manifest: Manifest) -> Manifest:
+        """Merge the newest segments of an open pack, so that its manifest stays short (see `split_for_folding`).
+
+        Rows keep the order in which they were written. As with `compact`, the caller commits the new manifest, together
+        with a checkpoint that was saved after it, and only then deletes what it replaces.
+
+        Raises:
+            CorruptRecord: a segment is not what its manifest says. PlaceError: the place cannot be read or written.
+        """
+        writer = PackWriter(self._place, _folder(pack_id, attempt), taken=frozenset(ref.name for ref in manifest))
+        folded: Manifest = ()
+        for table in records.PACK_TABLES:
+            kept, newest = split_for_folding(tuple(segment for segment in manifest if segment.table == table))
+            if len(newest) > 1:
+                first, last = newest[0].first_step, newest[-1].last_step
+                rows = {table: self.read(newest, table)}
+                newest = writer.write_arrow(f"{first}-{last}.folded", first, last, rows)
+            folded += kept + newest
+        return folded
+
+    def delete(self, manifest: Iterable[SegmentRef | CheckpointRef], *, keep: Manifest = ()) -> None:
+        """Delete what `manifest` names and `keep` does not; what is gone already is no error."""
         kept = {segment.name for segment in keep}
         for segment in manifest:
             if segment.name not in kept:
@@ -165,14 +189,45 @@ class RecordStore:
         self._place.get(name)
         self._place.delete(name)
 
+    @contextmanager
+    def open_segment(self, segment: SegmentRef) -> Iterator[pq.ParquetFile]:
+        """A segment to read parts of. A small one is verified whole; of a large one, only what is read is fetched.
+
+        Raises:
+            CorruptRecord: it is missing, or is not what its manifest says (also where it turns out within the block).
+            PlaceError: the place cannot be read.
+        """
+        with ExitStack() as opened:
+            source = opened.enter_context(self._source(segment))
+            try:
+                file = opened.enter_context(pq.ParquetFile(source, read_dictionary=["trial_id"]))
+                if file.metadata.num_rows != segment.num_rows:
+                    raise ValueError(f"got {file.metadata.num_rows} rows, manifest {segment.num_rows}")
+                yield file
+            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                raise CorruptRecord(
+                    f"{self.root}/{segment.name}: no Parquet file of {segment.table}: {error}"
+                ) from error
+
+    def _source(self, segment: SegmentRef) -> AbstractContextManager[Any]:
+        if segment.num_bytes <= WHOLE_BYTES:
+            return pa.BufferReader(self._verified(segment))  # type: ignore[no-any-return]
+        try:
+            return self._place.open(segment.name)
+        except FileNotFoundError as error:
+            raise self._missing(segment) from error
+
+    def _missing(self, ref: SegmentRef | CheckpointRef) -> CorruptRecord:
+        return CorruptRecord(
+            f"{self.root}/{ref.name}: missing, though its manifest was committed;"
+            " where records lie elsewhere, say so with --records"
+        )
+
     def _verified(self, ref: SegmentRef | CheckpointRef) -> bytes:
         try:
             data = self._place.get(ref.name)
         except FileNotFoundError as error:
-            raise CorruptRecord(
-                f"{self.root}/{ref.name}: missing, though its manifest was committed;"
-                " where records lie elsewhere, say so with --records"
-            ) from error
+            raise self._missing(ref) from error
         found = hashlib.sha256(data).hexdigest()
         if found != ref.sha256:
             raise CorruptRecord(

@@ -1,12 +1,12 @@
 """Whose a result folder is: the first line of its study.yaml says, and nobody else's is written over."""
 
 import contextlib
-import os
 import re
 import shutil
 from pathlib import Path
 
-from schemas.errors import PlaceError
+from schemas.errors import PlaceError, PlaceRefused
+from workers.places import as_folder, check_writable
 
 _MARK = re.compile(r"^# warmup-bench study ([0-9a-f]{16})\b")
 SPEC_FILE = "study.yaml"
@@ -36,18 +36,17 @@ def check_folder(folder: Path, study_id: str | None) -> None:
     """Check that `folder` may hold this study's results (None: of a study that is still to be made). Make nothing.
 
     Raises:
-        PlaceError: it holds another study's results, other files, or cannot be written.
+        PlaceRefused: it holds another study's results, other files, or cannot be written.
     """
+    path = as_folder("--out", str(folder))
     try:
-        if folder.is_dir():
-            _check_owner(folder, study_id)
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if path.is_dir():
+            _check_owner(path, study_id)
+    except PlaceError as error:
+        raise PlaceRefused(str(error)) from error
     except OSError as error:
-        raise _unusable(folder, error) from error
-    if not there.is_dir():
-        raise PlaceError(f"--out {folder}: {there} is a file; name a folder that can be written")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PlaceError(f"--out {folder}: {there} cannot be written; name a folder that can be written")
+        raise PlaceRefused(str(_unusable(path, error))) from error
+    check_writable("--out", path)
 
 
 def claim_folder(folder: Path, study_id: str) -> None:

@@ -32,7 +32,12 @@ def outcome_of_classifier(reason: str, final_loss: float, reference_loss: float)
 
 
 def outcome_of_function(reason: str, start_loss: float, final_loss: float, has_gap: bool) -> Outcome:
-    """Without an optimum there is no gap, and nothing stalls; with one, gaps compare as losses do."""
+    """Without an optimum there is no gap, and nothing stalls; with one, gaps compare as losses do.
+
+    Whoever has reached its stop has got where it was to get, at the start already or not.
+    """
     if reason in DIVERGED:
         return Outcome.DIVERGED
+    if reason == STOP:
+        return Outcome.TRAINED
     return Outcome.STALLED if has_gap and not final_loss < start_loss else Outcome.TRAINED

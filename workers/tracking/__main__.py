@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import stamina
+
 from schemas.errors import StaleFence, WarmupBenchError
 from workers.ledger.ledger import Ledger
-from workers.places import Places
+from workers.places import LEDGER, Places
 from workers.tracking.loop import PublishingState, run_publisher
 from workers.tracking.places import open_tracker
 from workers.tracking.publisher import Publisher
@@ -31,8 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # MLflow's, which says what it finds at every start
+    # One line is said of a tracker that is down (LedgerSource.report), not one of each try.
+    stamina.instrumentation.set_on_retry_hooks([])
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     places = Places.resolve(
-        home=options.home, records=options.records, data=options.data, tracking_uri=options.tracking_uri
+        home=options.home,
+        records=options.records,
+        data=options.data,
+        tracking_uri=options.tracking_uri,
+        ledger=os.environ.get(LEDGER),
     )
     if places.tracking_uri is None:
         return EXIT_CURRENT
@@ -43,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.parent_pid is not None:
         _end_with(options.parent_pid)
     try:
-        with Ledger.open(places.home) as ledger:
+        with Ledger.open(places.ledger) as ledger:
             # All of them, whatever becomes of one; the worst says how it went.
             return max([_publish(ledger, study_id, places, stop, follow=options.follow) for study_id in options.study])
     except WarmupBenchError as error:
@@ -68,6 +77,11 @@ def _publish(ledger: Ledger, study_id: str, places: Places, stop: threading.Even
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_BEHIND
+    except WarmupBenchError as error:
+        # What it could not read it cannot have published, whatever was said of the study before.
+        log.error("study %s: %s", study_id, error)
+        ledger.set_publishing(study_id, "behind", reason=str(error))
+        return EXIT_FAILED
     return EXIT_CURRENT if state is PublishingState.CURRENT else EXIT_BEHIND
 
 

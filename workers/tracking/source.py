@@ -1,6 +1,7 @@
 """What is to be published of a study: read from the ledger and the records, acknowledged in the ledger."""
 
 import json
+import logging
 import math
 import threading
 import time
@@ -32,10 +33,14 @@ from workers.tracking.publications import (
     end_status,
 )
 
+log = logging.getLogger("warmup_bench.tracking")
+
 CURVE_POINTS = 40
 """Points per curve in the tracker; the whole curve is in the result folder."""
 BATCH_TRIALS = 64
 MAX_READS = 3
+MAX_REASON = 300
+"""Letters of why publishing is behind."""
 LIVE_EVERY_S = 20.0
 """A trial that still trains is published at most this often."""
 TRACKING_MAX_RUNS = 10_000
@@ -127,8 +132,11 @@ class LedgerSource:
         self._refused.add(key)
 
     def report(self, state: PublishingState, reason: str) -> None:
-        """`publishing` of the study."""
-        self._ledger.set_publishing(self._row.id, "current" if state is PublishingState.CURRENT else "behind")
+        """`publishing` of the study, and why it is behind."""
+        publishing = "current" if state is PublishingState.CURRENT else "behind"
+        if reason:
+            log.warning("study %s: %s", self._row.id, _one_line(reason))
+        self._ledger.set_publishing(self._row.id, publishing, reason=_one_line(reason))
 
     def _trials(self) -> Sequence[TrialPublication]:
         live = time.monotonic() - self._last_live >= LIVE_EVERY_S
@@ -286,6 +294,7 @@ class LedgerSource:
         return [
             ParentPublication(
                 key=self._row.id,
+                tags={"warmup_bench.spec_hash": row.spec_hash},
                 artifacts=[Artifact(folder / name) for name in ARTIFACTS if (folder / name).is_file()],
                 metrics={f"trials_{name}": float(count) for name, count in counts.items()},
                 metrics_step=counts["done"],
@@ -298,6 +307,12 @@ class LedgerSource:
 
     def _key(self, trial_or_cell: str) -> str:
         return f"{self._row.id}/{trial_or_cell}"
+
+
+def _one_line(reason: str) -> str:
+    """The first line of what a driver or a server said: the rest is statements, parameters and links to manuals."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    return lines[0][:MAX_REASON] if lines else ""
 
 
 def _strides(rows: Sequence[UnpublishedRow], packs: Sequence[PackRow]) -> dict[str, int]:
