@@ -78,6 +78,15 @@ def test_several_rows_of_one_step_are_split_between_pages_without_loss(store):
     assert rows == [(step, f"k{i}") for step in range(4) for i in range(3)]
 
 
+def test_rows_come_by_step_though_a_segment_has_them_otherwise(store):
+    steps = np.array([4, 0, 2, 4, 0])
+    events = {"trial_id": np.array(["a"] * 5), "step": steps, "kind": np.array(list("vwxyz"))}
+    writer = store.writer("pack", 1)
+    writer.write(0, 4, {"events": events | {"values": np.array(["{}"] * 5)}})
+    parts = pages(store, writer.manifest, "a", table="events", columns=("kind",), limit=2)
+    assert "".join(kind for part in parts for kind in part["kind"].to_pylist()) == "wzxvy"
+
+
 def test_a_table_without_steps_is_paged_by_rows(store):
     writer = store.writer("pack", 1)
     for chunk in range(3):

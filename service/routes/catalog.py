@@ -1,0 +1,67 @@
+"""The route of the catalog: every kind that a study may name, with its JSON Schema, and the published data sets."""
+
+from functools import cache
+from typing import Any, get_args
+
+from fastapi import APIRouter
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from schemas.json_schema import study_json_schema
+from schemas.optimizers import Optimizer
+from schemas.probes import Probe
+from schemas.schedules import Decay, Warmup
+from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
+from service.documented import problems
+from service.resources import CatalogResource, DatasetResource, KindResource
+from service.routes import answer
+from service.security import LedgerOf, Reader
+
+FAMILIES: dict[str, Any] = {
+    "workload": Workload,
+    "model": Model,
+    "dataset": Dataset,
+    "loss": Loss,
+    "function": AnalyticFunction,
+    "optimizer": Optimizer,
+    "warmup": Warmup,
+    "decay": Decay,
+    "probe": Probe,
+}
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+@router.get("/catalog", operation_id="get_catalog", response_model=CatalogResource, responses=problems(401, 403))
+def get_catalog(caller: Reader, ledger: LedgerOf) -> Response:
+    """Every kind with its JSON Schema, the schema of a whole study, and the data sets that studies may name."""
+    datasets = [
+        DatasetResource(kind=row.kind, sha256=row.sha256, facts=row.facts, published_at=row.published_at)
+        for row in ledger.datasets()
+    ]
+    return answer(CatalogResource(kinds=_kinds(), study=_study_schema(), datasets=datasets))
+
+
+@cache
+def _kinds() -> list[KindResource]:
+    return [_kind(family, model) for family, union in FAMILIES.items() for model in _members(union)]
+
+
+@cache
+def _study_schema() -> dict[str, Any]:
+    return study_json_schema()
+
+
+def _kind(family: str, model: Any) -> KindResource:
+    schema = TypeAdapter(model).json_schema()
+    tag = schema["properties"]["task" if family == "workload" else "kind"]
+    said = {"family": family, "kind": tag["const"], "description": schema.get("description", ""), "schema": schema}
+    return KindResource.model_validate(said)
+
+
+def _members(union: Any) -> tuple[Any, ...]:
+    """The models of a union, annotated or not; of a single model, itself."""
+    if isinstance(union, type):
+        return (union,)
+    inner = get_args(union)[0]
+    return get_args(inner) or (inner,)

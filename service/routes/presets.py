@@ -1,0 +1,65 @@
+"""The routes of presets: the studies that ship with the program."""
+
+from functools import cache
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.responses import Response
+
+from schemas.presets import preset_names, preset_text
+from schemas.problems import did_you_mean, show
+from service.codes import Code
+from service.documented import problems
+from service.errors import ApiProblem
+from service.negotiation import negotiated
+from service.resources import PresetPage, PresetResource, page_of
+from service.routes import answer
+from service.security import Reader
+from service.spec_files import parse_document
+
+JSON, YAML = "application/json", "application/yaml"
+
+router = APIRouter(prefix="/v1", tags=["presets"])
+
+
+@router.get(
+    "/presets",
+    operation_id="list_presets",
+    response_model=PresetPage,
+    responses=problems(401, 403),
+)
+def list_presets(caller: Reader) -> Response:
+    """The studies that ship with the program, all on one page."""
+    return answer(page_of(map(_described, preset_names()), None))
+
+
+@router.get(
+    "/presets/{name:id}",
+    operation_id="get_preset",
+    response_model=dict,
+    responses={
+        200: {"description": "The study document.", "content": {YAML: {"schema": {"type": "string"}}}},
+        **problems(401, 403, 404, 406),
+    },
+)
+def get_preset(
+    name: str, caller: Reader, accept: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> Response:
+    """One of them, to change and to submit: as JSON, or as YAML with its comments (by Accept)."""
+    known = list(preset_names())
+    if name not in known:
+        raise ApiProblem(Code.PRESET_NOT_FOUND, f"no preset {show(name)}{did_you_mean(name, known)}")
+    if negotiated(accept, (JSON, YAML)) == YAML:
+        return Response(preset_text(name), media_type=YAML)
+    return answer(_document(name))
+
+
+def _described(name: str) -> PresetResource:
+    return PresetResource(name=name, description=_document(name).get("description", ""))
+
+
+@cache
+def _document(name: str) -> dict[str, Any]:
+    """Read once: the presets are part of the program."""
+    document: dict[str, Any] = parse_document(preset_text(name))
+    return document

@@ -1,0 +1,40 @@
+"""The service that the contract is held against: SQLite, with a study in it whose trials ended in NaN and infinity."""
+
+import pytest
+
+from schemas.study import parse_study
+from schemas.trials import Outcome
+from service.app import create_app
+from service.logs import configure_logging
+from service.settings import Settings
+from tests.ledger.making import drive, finish, packs_of
+from tests.service.serving import DIGITS_FACTS, study
+from workers.ledger.ledger import Ledger
+from workers.places import Places
+from workers.planning import expand_trials
+from workers.studies import create_study, published_datasets
+
+OWNER = "team"
+
+
+@pytest.fixture
+def contract_app(tmp_path):
+    """(application, key)."""
+    places = Places.resolve(home=str(tmp_path), tracking_uri="none", environment={})
+    with Ledger.open(places.home) as ledger, (tmp_path / "log").open("w") as log:
+        configure_logging(log)
+        ledger.publish_dataset("digits", DIGITS_FACTS["sha256"], DIGITS_FACTS)
+        _, key = ledger.create_key("contract", ["read", "submit"], OWNER)
+        _make_diverged_study(ledger)
+        yield create_app(Settings(places=places, key_cache_s=10), ledger), key
+        configure_logging()
+
+
+def _make_diverged_study(ledger):
+    parsed = parse_study(study(name="diverged"))
+    made = create_study(ledger, parsed, expand_trials(parsed, published_datasets(ledger)), owner=OWNER)
+    fence = drive(ledger, made.id)
+    packs = packs_of(made.id, list(ledger.trials(made.id)))
+    ledger.write_plan(made.id, 0, packs, fence, "cpu")
+    numbers = {"max_loss": float("inf"), "final": {"train_loss": float("nan")}, "start_loss": -float("inf")}
+    finish(ledger, made.id, fence, [pack.pack_id for pack in packs], outcome=Outcome.DIVERGED, **numbers)

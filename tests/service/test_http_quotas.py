@@ -1,0 +1,75 @@
+"""Quotas of an owner: 429 where waiting helps, 422 where it never will; keys of one owner share them."""
+
+import pytest
+
+from service.settings import Quotas
+from tests.service.serving import serving, study
+
+
+def quotas(**more):
+    return {"quotas": Quotas(**more), "retry_after_s": 17}
+
+
+def submit(client, document=None):
+    return client.post("/v1/studies", json=document or study())
+
+
+def test_a_queue_that_is_full_is_a_429_until_a_study_leaves_it(open_ledger, places):
+    with serving(open_ledger, places, **quotas(studies_queued=2)) as service, service.client() as client:
+        first = submit(client).json()
+        assert submit(client).status_code == 202
+        refused = submit(client)
+        assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+        assert refused.headers["retry-after"] == "17"
+        assert refused.json()["errors"] == [{"field": "quota.studies_queued", "got": "2 + 1", "allowed": "at most 2"}]
+        client.post(f"/v1/studies/{first['id']}:cancel")
+        assert submit(client).status_code == 202
+
+
+@pytest.mark.parametrize(("quota", "room"), [("trials_unfinished", 12), ("steps_unfinished", 12 * 20)])
+def test_trials_and_steps_are_counted_over_all_unfinished_studies(open_ledger, places, quota, room):
+    with serving(open_ledger, places, **quotas(**{quota: room})) as service, service.client() as client:
+        assert submit(client).status_code == 202
+        refused = submit(client)
+        assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+        assert submit(client, study(1)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("quota", "room"), [("trials_unfinished", 7), ("steps_unfinished", 8 * 20 - 1), ("studies_queued", 0)]
+)
+def test_what_never_fits_is_a_422_and_waits_for_nothing(open_ledger, places, quota, room):
+    with serving(open_ledger, places, **quotas(**{quota: room})) as service, service.client() as client:
+        refused = submit(client)
+        assert (refused.status_code, refused.json()["code"]) == (422, "quota_never_fits")
+        assert "retry-after" not in refused.headers
+        assert refused.json()["errors"][0]["field"] == f"quota.{quota}"
+        assert client.get("/v1/studies").json()["items"] == []
+
+
+def test_a_study_far_over_the_quota_is_refused_before_it_is_expanded(open_ledger, places, monkeypatch):
+    monkeypatch.setattr("service.studies.expand_trials", None)
+    with serving(open_ledger, places, **quotas(trials_unfinished=100)) as service, service.client() as client:
+        assert submit(client, study(200_000)).json()["code"] == "quota_never_fits"
+
+
+def test_keys_of_one_owner_share_a_quota_and_other_owners_have_theirs(open_ledger, places):
+    with serving(open_ledger, places, **quotas(studies_queued=1)) as service:
+        one, two = (service.key("submit", owner="team") for _ in range(2))
+        with service.client(one) as first, service.client(two) as second, service.client() as other:
+            assert [submit(client).status_code for client in (first, second, other)] == [202, 429, 202]
+
+
+def test_a_replay_is_answered_though_the_quota_is_used_up(open_ledger, places):
+    with serving(open_ledger, places, **quotas(studies_queued=1)) as service, service.client() as client:
+        headers = {"Idempotency-Key": "one"}
+        first = client.post("/v1/studies", json=study(), headers=headers)
+        assert client.post("/v1/studies", json=study(), headers=headers).content == first.content
+
+
+def test_limits_of_a_study_are_settings_too(open_ledger, places):
+    from schemas.limits import Limits
+
+    with serving(open_ledger, places, limits=Limits(trials=4)) as service, service.client() as client:
+        errors = submit(client).json()["errors"]
+    assert errors == [{"field": "trials", "got": "8", "allowed": "at most 4"}]
