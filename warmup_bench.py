@@ -130,31 +130,33 @@ def run(
     """Run a study on this machine, or continue it, and load its results. Interrupting keeps what is done.
 
     Raises:
-        SpecError: the study is refused. DriverFailed: it could not be run to its end.
+        SpecError: the study is refused. PlaceRefused: a place is. DriverFailed: it could not be run to its end.
     """
     from service.cli.display import Display
-    from service.requests import accept
-    from service.running import DriverFailed, Watch, collect, prepare
+    from service.preparing import prepare
+    from service.requests import accept, check_workers
+    from service.running import DriverFailed, Watch, collect
     from service.spec_files import read_document
     from workers.ledger.ledger import Ledger
     from workers.places import Places
 
     document = dict(study) if isinstance(study, Mapping) else read_document(os.fspath(study))
     places = Places.resolve(home=home, tracking_uri=tracking_uri)
+    check_workers(workers)
     request = accept(document, places)
+    places.check_writable()
     places.make_home()
     with Ledger.open(places.home) as ledger:
         prepared = prepare(ledger, request, places, None if out is None else Path(out))
-        row, rewrite = prepared.row, False
-        if not row.state.is_final:
-            watch = Watch(ledger, row, places, workers)
-            with Display(row.total, places.tracking_uri) if not quiet else nullcontext() as display:
-                try:
-                    row = watch.follow(display.show if display is not None else lambda progress: None)
-                except KeyboardInterrupt:
-                    watch.stop()
-                    raise
-            rewrite = watch.has_failed
+        row, watch = prepared.row, Watch(ledger, prepared.row, places, workers)
+        with Display(row.total, places.tracking_uri) if not quiet else nullcontext() as display:
+            show = display.show if display is not None else lambda progress: None
+            try:
+                row = row if row.state.is_final else watch.follow(show)
+                watch.publish(show)
+            except KeyboardInterrupt:
+                watch.stop()
+                raise
         if row.state != "done":
             raise DriverFailed(f"study {row.id} is {row.state}: {row.reason}; running it again continues")
-        return load(collect(ledger, places, prepared, rewrite=rewrite))
+        return load(collect(ledger, places, prepared, rewrite=watch.has_failed))

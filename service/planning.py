@@ -6,23 +6,32 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.probes import thinning_text
 from schemas.study import Study
-from schemas.trials import total_steps
-from service.requests import accept
+from schemas.trials import TrialState, total_steps
+from service.requests import Request, accept
 from workers.cards import cards
 from workers.cores import num_cores
 from workers.ledger.ledger import Ledger
+from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
-from workers.planning import Estimate, estimate, measurement_plans, plan_packs
+from workers.planning import Estimate, PastPack, estimate, measurement_plans, plan_packs, thinned_points
 from workers.planning.packs import PackPlan
+
+MOST_STUDIES = 1_000
+"""So many of a home's studies, the newest ones, are looked through for what packs were like."""
 
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """A study with its cost on this device class."""
+    """A study with its cost on this device class. `estimate` is of what is left to train and measure."""
 
     study: Study
     estimate: Estimate
+    trials: int
+    done: int
+    """Trials that are finished in this home and would not be trained again."""
+    home: Path
     device_class: str
     workers: int
     warmup_steps: Mapping[str, str]
@@ -36,6 +45,8 @@ class PlannedStudy:
             "device_class": self.device_class,
             "workers": self.workers,
             **asdict(self.estimate),
+            "trials": self.trials,
+            "trials_done": self.done,
             "warmup_steps": dict(self.warmup_steps),
             "spec": dict(self.study.resolved),
         }
@@ -48,21 +59,48 @@ def plan_study(document: Any, places: Places, workers: int | None = None) -> Pla
         SpecError: the document is refused, or asks for a device that is not here. DataMissing.
     """
     request = accept(document, places)
-    study, trials, datasets = request.study, request.trials, request.datasets
+    if not Path(places.ledger).exists():
+        return plan_request(request, None, places.home, workers)
+    with Ledger.open(places.home, create=False) as ledger:
+        return plan_request(request, ledger, places.home, workers)
+
+
+def plan_request(
+    request: Request,
+    ledger: Ledger | None,
+    home: Path,
+    workers: int | None = None,
+    *,
+    owner: str | None = None,
+    most_studies: int = MOST_STUDIES,
+) -> PlannedStudy:
+    """Plan what was accepted, with what a ledger knows of past packs and of trials that are done.
+
+    Args:
+        owner: whose studies are looked at; None: everybody's, where there is but one user.
+        most_studies: so many of them, the newest ones, are looked through.
+    """
+    study, datasets = request.study, request.datasets
     device_class = device_class_here(study.fields.execution.device)
+    done: set[str] = set()
+    past: dict[str, list[PastPack]] = {}
+    if ledger is not None:
+        done, past = _known(ledger, request, device_class, owner, most_studies)
+    trials = [trial for trial in request.trials if trial.trial_id not in done]
     packs = plan_packs(trials, datasets, device_class=device_class)
-    plans = measurement_plans(trials, study.fields, datasets)
+    plans = measurement_plans(request.trials, study.fields, datasets)
     count = workers or (num_cores() if device_class == "cpu" else len(cards()))
-    cost = estimate(
-        trials,
-        packs,
-        plans,
-        study.fields,
-        datasets,
-        workers=count,
-        pack_seconds_per_step=_past(places, device_class, packs),
-    )
-    return PlannedStudy(study, cost, device_class, count, _warmup_steps(study, datasets))
+    cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past)
+    said = _warmup_steps(study, datasets)
+    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said)
+
+
+def thinning_notes(request: Request) -> list[str]:
+    """What `probe_budget` leaves of the points that the study asks for, one line for each probe that loses some."""
+    fields = request.study.fields
+    plans = measurement_plans(request.trials, fields, request.datasets)
+    thinned = thinned_points(plans.values())
+    return [thinning_text(name, counts, fields.probe_budget) for name, counts in thinned.items()]
 
 
 def device_class_here(asked: str) -> str:
@@ -71,18 +109,45 @@ def device_class_here(asked: str) -> str:
     return found[0] if found and asked != "cpu" else "cpu"
 
 
-def _past(places: Places, device_class: str, packs: list[PackPlan]) -> dict[str, list[float]]:
-    """Group key -> seconds per step of each pack of this size that ran here before."""
+def _known(
+    ledger: Ledger, request: Request, device_class: str, owner: str | None, most_studies: int
+) -> tuple[set[str], dict[str, list[PastPack]]]:
+    """What is here: trials that are done, and group key -> packs of the planned size that ran before."""
+    packs = plan_packs(request.trials, request.datasets, device_class=device_class)
+    rows, _ = ledger.list_studies(most_studies, owner=owner)
+    ran = [pack for row in rows if row.device_class == device_class for pack in ledger.packs(row.id, [PackState.DONE])]
+    return _done(ledger, request, packs, ran, owner), _past(ledger, device_class, packs, ran)
+
+
+def _done(ledger: Ledger, request: Request, packs: list[PackPlan], ran: list[PackRow], owner: str | None) -> set[str]:
+    """Of the same study, which is continued, or of others, where the newest pack of the size ran as one would today."""
+    ids = [trial.trial_id for trial in request.trials]
+    known = ledger.study_by_spec_hash(request.study.spec_hash, owner=owner)
+    if known is not None:
+        trials = {trial.trial_id: trial.state for trial in ledger.trials(known.id)}
+        if list(trials) == ids:
+            return {trial_id for trial_id, state in trials.items() if state == TrialState.DONE}
+    execution: dict[int, str] = {}
+    for pack in ran:
+        execution.setdefault(pack.size, pack.execution_id)
+    measured = {trial.trial_id: request.study.measurement_id(trial.workload) for trial in request.trials}
+    size_of = {trial_id: pack.size for pack in packs for trial_id in pack.trial_ids}
+    keys = [(id_, measured[id_], execution[size_of[id_]]) for id_ in ids if size_of[id_] in execution]
+    return set(ledger.find_reusable(ran[0].study_id, keys)) if ran else set()
+
+
+def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[PackRow]) -> dict[str, list[PastPack]]:
     sizes = {pack.group_key: pack.size for pack in packs}
-    if not Path(places.ledger).exists():
-        return {key: [] for key in sizes}
-    with Ledger.open(places.home) as ledger:
-        return {
-            key: [
-                row.seconds / row.steps for row in ledger.timings(device_class, key) if row.size == size and row.steps
-            ]
-            for key, size in sizes.items()
-        }
+    # a pack and its timing are written in one transaction, with one clock
+    loads = {(pack.group_key, pack.finished_at): pack.plan.get("gradients_per_step") for pack in ran}
+    return {
+        key: [
+            PastPack(row.seconds / row.steps, loads.get((key, row.recorded_at)))
+            for row in ledger.timings(device_class, key)
+            if row.size == size and row.steps
+        ]
+        for key, size in sizes.items()
+    }
 
 
 def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """How far a study is: a fold over its events, from which a display takes counts and an ETA."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,10 @@ from workers.ledger.rows import EventKind, EventRow
 
 SPEED_WINDOW_S = 1.0
 """No speed is told from less."""
+STALL_S = 5.0
+"""Steps come in lumps, a turn at a time: so long without any is no slowing down."""
+SMOOTH_S = 10.0
+"""How fast the end that is told follows the speed so far; faster towards the end."""
 
 
 @dataclass
@@ -23,6 +28,8 @@ class Progress:
     state: str = "queued"
     reason: str = ""
     publishing: str = ""
+    published: int = 0
+    """Runs that the tracker holds whole; the reader counts them."""
     last_seq: int = 0
     num_plans: int = 0
     """Raised whenever the study's packs have changed."""
@@ -36,6 +43,11 @@ class Progress:
     """Pack -> steps whose records are durable."""
     _ended: set[str] = field(default_factory=set)
     _first: tuple[float, int] | None = None
+    """When the first steps of this command's time were seen, and how many there were."""
+    _moved: tuple[float, int] = (0.0, 0)
+    """When the newest steps were seen, and how many there are."""
+    _end: tuple[float, float] | None = None
+    """When the time left was last told, and the end that was told, both on the caller's clock."""
 
     @property
     def is_planned(self) -> bool:
@@ -72,15 +84,27 @@ class Progress:
         return min(1.0, self.steps_made / total) if total else 0.0
 
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the last step at the mean speed so far; None while nothing can be said."""
+        """Seconds to the last step at the mean speed since the first steps; None while nothing can be said.
+
+        Between lumps of steps it counts down, and it moves gently from one estimate to the next.
+        """
         made = self.steps_made
         if self._first is None or made < self._first[1]:
-            self._first = (now_s, made) if self.running else None
+            self._first, self._moved, self._end = (now_s, made) if self.running else None, (now_s, made), None
             return None
+        if made != self._moved[1]:
+            self._moved = (now_s, made)
         at, before = self._first
-        if made <= before or now_s - at < SPEED_WINDOW_S:
+        until = max(self._moved[0], now_s - STALL_S)
+        if made <= before or until - at < SPEED_WINDOW_S:
             return None
-        return max(0, sum(self.pack_steps.values()) - made) * (now_s - at) / (made - before)
+        end_s = until + max(0, sum(self.pack_steps.values()) - made) * (until - at) / (made - before)
+        if self._end is not None:
+            told_at, told = self._end
+            pace_s = min(SMOOTH_S, max(SPEED_WINDOW_S, (told - now_s) / 3))
+            end_s = told + (end_s - told) * (1.0 - math.exp((told_at - now_s) / pace_s))
+        self._end = (now_s, end_s)
+        return max(0.0, end_s - now_s)
 
     def take(self, events: Iterable[EventRow]) -> None:
         """Fold events in, in order; one that was taken already is ignored."""

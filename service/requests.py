@@ -9,9 +9,13 @@ from schemas.errors import Problem, SpecError
 from schemas.study import Study, parse_study
 from schemas.trials import TrialSpec
 from workers.cards import cards
+from workers.cores import num_cores
 from workers.data import scan
 from workers.places import Places
 from workers.planning import expand_trials
+
+MIN_MOST_WORKERS = 16
+WORKERS_PER_CORE = 4
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,15 @@ def accept(document: Any, places: Places) -> Request:
         raise SpecError([Problem("execution.device", "cuda", "cpu or auto: there is no CUDA device here")])
     datasets = {facts.kind: facts for facts in scan(places.data)}
     return Request(study, expand_trials(study, datasets), datasets)
+
+
+def check_workers(workers: int | None) -> None:
+    """Refuse a number of trainers that this machine could not feed. None leaves the number to us.
+
+    Raises:
+        SpecError: fewer than 1, or more than 4 per core (16 on a small machine).
+    """
+    most = max(MIN_MOST_WORKERS, WORKERS_PER_CORE * num_cores())
+    if workers is not None and not 1 <= workers <= most:
+        why = f"each is a process of its own with torch loaded, and {num_cores()} cores are here"
+        raise SpecError([Problem("--workers", str(workers), f"1 to {most}: {why}")])

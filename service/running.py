@@ -1,64 +1,41 @@
-"""Runs a study here, without a server: creates or continues it, watches its driver, ends with its result folder."""
+"""Follows a study that runs here, without a server: starts and watches its driver, ends with its result folder."""
 
-import fcntl
-import os
-import socket
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.errors import WarmupBenchError
-from schemas.study import Study
-from schemas.trials import TrialSpec, TrialState
+from schemas.trials import TrialState
+from service.preparing import Prepared
 from service.progress import Progress
-from service.requests import Request
-from workers.launcher import Driver, start_driver
+from workers.launcher import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_NOT_MINE,
+    EXIT_RAY_LOST,
+    EXIT_STOPPED,
+    Driver,
+    has_ended,
+    lease_owner,
+    process_of,
+    start_driver,
+    start_publisher,
+)
+from workers.ledger.leases import Kind
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import StudyRow
+from workers.ledger.rows import LeaseRow, StudyRow
 from workers.places import Places
-from workers.results.folder import check_folder, copy_results, default_folder_name
-from workers.studies import create_study, publish_data
+from workers.results.folder import copy_results
 
 POLL_S = 0.2
 EVENTS_PER_READ = 1_000
 LAUNCH_S = 20.0
 """So long a launched driver may take to its own lease, before another command launches one."""
+COUNT_EVERY_S = 1.0
+"""How often published runs are counted, while somebody waits for them."""
 MAX_LAUNCHES = 3
-"""A driver that was killed is started again this often; the ledger knows what is missing."""
-EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE = 0, 1, 3, 4
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A study that is in the ledger."""
-
-    row: StudyRow
-    study: Study
-    folder: Path
-    is_new: bool
-
-
-def prepare(ledger: Ledger, request: Request, places: Places, out: Path | None) -> Prepared:
-    """Publish data, and create the study, or find the one of the same spec and queue what it lacks.
-
-    Raises:
-        PlaceError: before anything is written.
-    """
-    study = request.study
-    with _one_at_a_time(places):  # else two commands could both find nothing, and make two studies of one spec
-        known = ledger.study_by_spec_hash(study.spec_hash)
-        # The spec may be the same and its trials not: a data set has changed, or the science has.
-        if known is not None and _same_trials(ledger, known.id, request.trials):
-            folder = _folder(out, study, known.id)
-            check_folder(folder, known.id)
-            return Prepared(ledger.continue_study(known.id), study, folder, is_new=False)
-        check_folder(_folder(out, study, "new"), None)
-        publish_data(ledger, places.data)
-        row = create_study(ledger, study, request.trials)
-    return Prepared(row, study, _folder(out, study, row.id), is_new=True)
+"""A driver that was killed is started again; so many in a row that bring the study no further are enough."""
 
 
 class Watch:
@@ -71,8 +48,12 @@ class Watch:
         self._workers = workers
         self._driver: Driver | None = None
         self._launches = 0
+        self._furthest = 0
         self._plan_read = -1
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._publisher: Driver | None = None
+        self._owner = lease_owner()
+        self._awaited = self._owner
+        self._counted_at = 0.0
         self.progress = Progress(total=row.total)
 
     @property
@@ -81,7 +62,9 @@ class Watch:
         return self._driver is None
 
     def follow(self, show: Callable[[Progress], None]) -> StudyRow:
-        """Call `show` about five times a second until the study is final, and its driver has ended.
+        """Call `show` about five times a second until the study is final and what it found can be read.
+
+        Of a study that is done, MLflow may lack something still: `publish` waits for that.
 
         Raises:
             DriverFailed: the driver ended and cannot be started again with hope.
@@ -90,7 +73,8 @@ class Watch:
         while True:
             self._read()
             row = self._ledger.study(self._row.id) if self.progress.is_final else None
-            if row is not None and row.state.is_final and not self._has_driver():
+            # A study becomes done after its report is written, and cancelled or errored before.
+            if row is not None and row.state.is_final and (row.state is TrialState.DONE or not self._has_driver()):
                 self._read()
                 show(self.progress)
                 return row
@@ -99,8 +83,41 @@ class Watch:
                 self._mind_the_driver()
             time.sleep(POLL_S)
 
+    def publish(self, show: Callable[[Progress], None]) -> None:
+        """See a final study published, calling `show` as `follow` does, for as long as the tracker takes it.
+
+        Whoever drives the study publishes it. Where nobody does and something is missing (its publisher was killed,
+        say), a publisher of our own catches up.
+
+        Raises:
+            KeyboardInterrupt: call `stop` then.
+        """
+        while self._has_driver():
+            self._show_publishing(show)
+        ended_well = self._driver is not None and self._driver.poll() == EXIT_DONE
+        if ended_well or self._places.tracking_uri is None or self._is_published():
+            return
+        self._publisher = start_publisher(self._row.id, self._places, follow=False)
+        while self._publisher.poll() is None:
+            self._show_publishing(show)
+
+    def _show_publishing(self, show: Callable[[Progress], None]) -> None:
+        self._read()
+        if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
+            self._counted_at = time.monotonic()
+            self.progress.published = len(self._ledger.final_publications(self._row.id))
+        show(self.progress)
+        time.sleep(POLL_S)
+
+    def _is_published(self) -> bool:
+        # The study's own run is published when all others are.
+        row, whole = self._ledger.study(self._row.id), self._ledger.publication(self._row.id, self._row.id)
+        return row.publishing == "current" and whole is not None and whole.is_final and _has_store(self._places)
+
     def stop(self) -> None:
         """Let our driver end its turn and keep what is done; another command's is left alone."""
+        if self._publisher is not None:
+            self._publisher.stop(grace_s=1.0)
         if self._driver is not None:
             self._driver.stop()
             self._free_lease()
@@ -134,19 +151,42 @@ class Watch:
         return self._driver.poll() is None if self._driver is not None else self._is_driven()
 
     def _is_driven(self) -> bool:
-        lease = self._ledger.lease(self._row.id, "run")
-        return lease is not None and lease.is_fresh
+        return self._held("run") is not None
+
+    def _held(self, kind: Kind) -> LeaseRow | None:
+        """The lease, while its owner may live. What one that is known to be gone might still write has an old fence."""
+        lease = self._ledger.lease(self._row.id, kind)
+        if lease is None or not lease.is_fresh:
+            return None
+        if has_ended(lease.owner):
+            self._ledger.release_lease(self._row.id, kind, lease.owner, lease.fence)
+            return None
+        return lease
+
+    def _say_awaited(self, lease: LeaseRow, doing: str) -> None:
+        """Tell once for whom we wait, and how long at most."""
+        if lease.owner != self._awaited:
+            self._awaited = lease.owner
+            pid, left = process_of(lease.owner), max(0.0, (lease.expires_at - datetime.now(UTC)).total_seconds())
+            who = f"process {pid}" if pid is not None else lease.owner
+            self.progress.notices.append(
+                f"waiting for {who}, which {doing}: until it is done, or its lease ends ({left:.0f} s unless renewed)"
+            )
 
     def _mind_the_driver(self) -> None:
         if self._driver is None:
             # In this order: a driver makes its study final before it gives its lease back.
-            if not self._is_driven() and not self._ledger.study(self._row.id).state.is_final:
+            if (lease := self._held("run")) is not None:
+                self._say_awaited(lease, "runs this study for another command, or saves what one has left")
+            elif not self._ledger.study(self._row.id).state.is_final:
                 self._launch()
             return
         status = self._driver.poll()
         if status is None or self._ledger.study(self._row.id).state.is_final:
             return
         log, tail = self._driver.log, self._driver.tail()
+        if self.progress.steps_made > self._furthest:
+            self._furthest, self._launches = self.progress.steps_made, 0
         if status == EXIT_NOT_MINE:
             self._driver = None
         elif status in (EXIT_DONE, EXIT_FAILED, EXIT_STOPPED) or self._launches >= MAX_LAUNCHES:
@@ -163,8 +203,11 @@ class Watch:
             self._ledger.release_lease(self._row.id, "run", lease.owner, lease.fence)
 
     def _launch(self) -> None:
+        held = self._held("launch")
         if self._ledger.acquire_lease(self._row.id, "launch", self._owner, LAUNCH_S) is None:
-            return  # another command is starting a driver just now
+            if held is not None:
+                self._say_awaited(held, "is starting a driver for this study")
+            return
         self._launches += 1
         self._driver = start_driver(self._row.id, self._places, workers=self._workers)
 
@@ -190,20 +233,13 @@ def collect(ledger: Ledger, places: Places, prepared: Prepared, *, rewrite: bool
     return prepared.folder
 
 
-@contextmanager
-def _one_at_a_time(places: Places) -> Iterator[None]:
-    with (places.home / ".creating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _folder(out: Path | None, study: Study, study_id: str) -> Path:
-    return (out or Path(default_folder_name(study.name, study_id))).absolute()
-
-
-def _same_trials(ledger: Ledger, study_id: str, trials: list[TrialSpec]) -> bool:
-    return [trial.trial_id for trial in ledger.trials(study_id)] == [trial.trial_id for trial in trials]
+def _has_store(places: Places) -> bool:
+    """Whether the tracker may hold anything: a store that is a file of this machine must be there."""
+    path = (places.tracking_uri or "").removeprefix("sqlite:///")
+    return path == places.tracking_uri or Path(path).is_file()
 
 
 def _ending(status: int) -> str:
+    if status == EXIT_RAY_LOST:
+        return "the driver has lost its Ray (a process of it was killed, or this machine ran out of memory)"
     return f"the driver was killed (signal {-status})" if status < 0 else f"the driver ended with status {status}"

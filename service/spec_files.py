@@ -1,11 +1,14 @@
 """Reads a study document: one YAML 1.2 (or JSON) document, small, without duplicate keys, from a file or a preset."""
 
+import os
+import select
 import stat
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 
 from schemas.errors import Problem, SpecError
 from schemas.limits import Limits
@@ -16,6 +19,8 @@ from service.core_schema import CoreConstructor, CoreResolver
 MAX_NODES = 200_000
 MAX_DEPTH = 50
 MAX_BITS = 1_000
+PIPE_WAIT_S = 10.0
+"""So long a pipe may be silent; one that nobody has opened for writing would be so for ever."""
 
 
 def read_document(place: str, limits: Limits | None = None) -> Any:
@@ -29,20 +34,35 @@ def read_document(place: str, limits: Limits | None = None) -> Any:
         path = Path(place)
         if not path.exists() and place in preset_names():
             return parse_document(preset_text(place), limits)
-        with path.open("rb") as file:
-            # never more than the limit, whatever the size says: a pipe and /dev/zero have none
-            data = file.read(limits.spec_bytes + 1)
-            size = path.stat().st_size if stat.S_ISREG(path.stat().st_mode) else 0
+        # Opening a pipe that nobody writes to would wait for somebody who does.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            data = _read(file, limits.spec_bytes + 1, is_pipe=stat.S_ISFIFO(status.st_mode))
+            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     except FileNotFoundError:
         names = list(preset_names())
         hint = f"a file, or a preset: {', '.join(names)}{did_you_mean(place, names)}"
         raise SpecError([Problem("file", show(place), hint)]) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror or error if isinstance(error, OSError) else str(error)
         raise SpecError([Problem("file", f"{show(place)}: {reason}", "a file that can be read")]) from error
     if size > len(data):
         raise SpecError([_too_large(size, limits)])
     return parse_document(data, limits)
+
+
+def _read(file: BinaryIO, most: int, *, is_pipe: bool) -> bytes:
+    # Never more than the limit, whatever the size says: a pipe and /dev/zero have none.
+    os.set_blocking(file.fileno(), True)
+    data = b""
+    while len(data) < most:
+        if is_pipe and not select.select([file], [], [], PIPE_WAIT_S)[0]:
+            raise TimeoutError(f"a pipe that nothing came through for {PIPE_WAIT_S:g} s")
+        chunk = file.read(most - len(data))
+        if not chunk:
+            break
+        data += chunk
+    return data
 
 
 def parse_document(data: bytes | str, limits: Limits | None = None) -> Any:
@@ -59,7 +79,15 @@ def parse_document(data: bytes | str, limits: Limits | None = None) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError([Problem("file", f"bytes that are no UTF-8 at offset {error.start}", "UTF-8 text")]) from error
-    document = _load(text)
+    return plain_document(_load(text))
+
+
+def plain_document(document: Any) -> Any:
+    """A copy made of dicts, lists, text, numbers, booleans and None, in which nothing is shared.
+
+    Raises:
+        SpecError: it holds something else, or is too large or too deep.
+    """
     _check_size(document)
     problems: list[Problem] = []
     plain = _plain(document, "", problems)
@@ -72,7 +100,10 @@ def _load(text: str) -> Any:
     reader = YAML(typ="safe", pure=True)
     reader.Resolver, reader.Constructor = CoreResolver, CoreConstructor
     try:
-        return reader.load(text)
+        with warnings.catch_warnings():
+            # YAML 1.2 (3.2.2.2) lets an anchor be used again: an alias means the one before it.
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            return reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "file"

@@ -19,6 +19,8 @@ from workers.places import LEDGER, Places
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST = 0, 1, 3, 4, 5
 """A driver's exit status: final; failed; stopped, to be continued; another driver has the study; to be started again,
 because the Ray that it had is lost."""
+RUN_LEASE_S = 30.0
+"""So long a driver's lease outlives its last heartbeat."""
 STOP_GRACE_S = 30.0
 """A driver that was asked to stop ends its chunk, commits it and shuts Ray down: seconds, not minutes."""
 
@@ -47,6 +49,11 @@ class Driver:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it and its publisher at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def stop(self, grace_s: float = STOP_GRACE_S) -> int:
         """Ask, wait, and kill what does not obey. Returns its exit status."""
         self.ask_to_stop()
@@ -54,8 +61,7 @@ class Driver:
         while self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.kill()
         return self.process.wait()
 
     def tail(self, num_lines: int = 20) -> str:

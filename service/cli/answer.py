@@ -1,18 +1,27 @@
 """What a study's end looks like on a terminal: verdict, ranking, where the report is, how to open MLflow."""
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
 from workers.tracking.places import tracking_uri as resolve_tracking_uri
+from workers.wrapping import wrapped
+
+PLAIN_WIDTH = 80
+"""Where there is no terminal to ask."""
+ONE_LINE_WIDTH = 100
+"""From here on a comparison fits beside the other columns in one line."""
 
 
 def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> dict[str, Any]:
@@ -27,6 +36,7 @@ def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> 
         "state": str(fresh.state),
         "reason": fresh.reason,
         "publishing": fresh.publishing,
+        "publishing_reason": ledger.why_behind(row.id) if fresh.publishing != "current" else "",
         "counts": ledger.counts(row.id),
         "total": fresh.total,
         "verdict": report.get("verdict", ""),
@@ -40,19 +50,30 @@ def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> 
 
 
 def show_answer(answer: dict[str, Any], stream: TextIO) -> None:
-    """Print it for a person."""
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
-    console.print(f"\n{answer['verdict'].rstrip()}\n", markup=False)
+    """Print it for a person, but for what MLflow has: that may not be known yet."""
+    console = _console(stream)
+    console.print(f"\n{wrapped(answer['verdict'], console.width).rstrip()}\n", markup=False, soft_wrap=True)
     for (workload, optimizer), rows in _groups(answer["ranking"]).items():
-        console.print(_table(f"{workload}, {optimizer}", rows))
+        console.print(_table(f"{workload}, {optimizer}: final {rows[0]['metric']}", rows, console.width))
+        console.print()
     if answer["reason"]:
         console.print(f"{answer['state']}: {answer['reason']}", markup=False)
     if answer["report"]:
         console.print(f"report   {answer['report']}", markup=False, soft_wrap=True)
+
+
+def show_mlflow(answer: dict[str, Any], stream: TextIO) -> None:
+    """Print how to open MLflow, and what to do where it is behind."""
+    console = _console(stream)
     if answer["mlflow_ui"]:
         console.print(f"MLflow   {answer['mlflow_ui']}", markup=False, soft_wrap=True)
         if answer["publishing"] != "current":
-            console.print(f"         is behind; {answer['sync']} catches up", markup=False, soft_wrap=True)
+            why = f" ({answer['publishing_reason']})" if answer["publishing_reason"] else ""
+            console.print(f"         is behind{why}; {answer['sync']} catches up", markup=False, soft_wrap=True)
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
 def mlflow_command(places: Places) -> str | None:
@@ -83,30 +104,41 @@ def _groups(ranking: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
     return groups
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in ("schedule", "best peak lr", rows[0]["metric"], "sd", "trained", "vs baseline", "largest usable lr"):
-        # Folded, not cut: two variants of a sweep may differ in their last letters alone.
-        is_text = heading in ("schedule", "vs baseline")
-        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+def _table(title: str, rows: list[dict[str, Any]], width: int) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
+    # Folded, not cut: two variants of a sweep may differ in their last letters alone.
+    table.add_column("schedule", overflow="fold")
+    for heading in ("peak LR", "mean", "sd", "trained"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("against the baseline", no_wrap=True)
+    table.add_column("usable", justify="right", no_wrap=True)
+    between = " " if width >= ONE_LINE_WIDTH else "\n"
     for row in rows:
         table.add_row(
-            row["schedule"],
+            Text(row["schedule"]),
             _number(row["peak_lr"]),
             _number(row["mean"]),
-            _number(row["sd"]),
+            _number(row["sd"], 2),
             f"{row['trained']}/{row['num_trials']}",
-            _against(row),
-            row["largest_usable"],
+            Text(_against(row, between)),  # its brackets are no markup
+            row["largest_usable"].replace(">= ", "≥"),
         )
     return table
 
 
-def _against(row: dict[str, Any]) -> str:
+def _against(row: dict[str, Any], between: str) -> str:
     if not isinstance(row["difference"], float):
         return str(row["verdict"])
-    return f"{row['verdict']} {row['difference']:+.3g} [{_number(row['low'])}, {_number(row['high'])}]"
+    return f"{row['verdict']}{between}{_interval(row['difference'], row['low'], row['high'])}"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "-"
+def _interval(difference: float, low: Any, high: Any) -> str:
+    """All three to the second digit of the interval's half width: `-0.0024 [-0.0107, 0.0060]`."""
+    if not (isinstance(low, float) and isinstance(high, float) and 1e-9 < high - low < 1e9):
+        return f"{difference:+.3g}"
+    decimals = max(0, 1 - math.floor(math.log10((high - low) / 2)))
+    return f"{difference:+.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, int | float) else "-"

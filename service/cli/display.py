@@ -18,11 +18,13 @@ class Display:
 
     Args:
         to: where metrics are published; None: nowhere.
+        is_here: whether this command runs the study; else it may have to wait for its turn.
     """
 
-    def __init__(self, total: int, to: str | None = None) -> None:
+    def __init__(self, total: int, to: str | None = None, *, is_here: bool = True) -> None:
         self._total = total
         self._to = to
+        self._is_here = is_here
         self._live: Progress | None = None
         self._last_plain = 0.0
         self._last_line = self._last_phase = ""
@@ -52,6 +54,8 @@ class Display:
         progress.notices.clear()
         phase = phase_of(progress)
         line = describe(progress, phase, progress.eta_s(time.monotonic()), self._to)
+        if phase == "starting" and not self._is_here and progress.state == "queued":
+            line = "queued: it waits for its turn"
         if self._live is not None:
             self._live.update(self._task, description=line, completed=progress.fraction)
             return
@@ -94,5 +98,6 @@ def describe(progress: StudyProgress, phase: str, eta_s: float | None, to: str |
         said.append("writing tables and report")
     elif phase == "publishing" and to is not None:
         behind = f", which does not answer; at most a minute (study {progress.state})"
-        said.append(f"publishing to MLflow{behind if progress.publishing == 'behind' else ''}")
+        runs = f", {progress.published:,} runs are there" if progress.published else ""
+        said.append(f"publishing to MLflow{behind if progress.publishing == 'behind' else runs}")
     return ", ".join(said)

@@ -9,6 +9,7 @@ import typer
 
 from workers.places import Places
 
+STUDY_HELP = "A study's id, the first digits of it, its name, or its result folder's name."
 Home = Annotated[str | None, typer.Option("--home", help="Home folder (WARMUP_BENCH_HOME, ~/.warmup-bench).")]
 Records = Annotated[str | None, typer.Option("--records", help="Where record files go (default HOME/records).")]
 Data = Annotated[str | None, typer.Option("--data", help="The data directory (default HOME/data).")]
@@ -16,13 +17,18 @@ TrackingUri = Annotated[
     str | None, typer.Option("--tracking-uri", help="MLflow store or server; `none` turns tracking off.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-StudyId = Annotated[str, typer.Argument(metavar="STUDY", help="A study's id, or the first digits of it.")]
+StudyId = Annotated[str, typer.Argument(metavar="STUDY", help=STUDY_HELP)]
+Workers = Annotated[int | None, typer.Option("--workers", help="Trainers (default: one per core).")]
 
 
 def places(
-    home: str | None, records: str | None = None, data: str | None = None, tracking_uri: str | None = None
+    home: str | None, records: str | None = None, data: str | None = None, tracking_uri: str | None = "none"
 ) -> Places:
-    """Resolve places and say on stderr where the command acts."""
+    """Resolve places and say on stderr where the command acts.
+
+    Args:
+        tracking_uri: None asks the environment; a command that publishes nothing does not care what stands there.
+    """
     resolved = Places.resolve(home=home, records=records, data=data, tracking_uri=tracking_uri)
     say(f"warmup-bench: here, home {resolved.home}")
     return resolved

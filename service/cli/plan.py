@@ -4,47 +4,66 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.options import Data, Home, Json, human_bytes, human_seconds, places, print_json
+from service.cli.options import Data, Home, Json, Workers, human_bytes, human_seconds, places, print_json
 
 
 def plan(
     file: Annotated[str, typer.Argument(metavar="FILE|PRESET", help="The study.")],
     home: Home = None,
     data: Data = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Trainers (default: one per core).")] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Print trials, packs, gradients, HVPs, bytes, time, and the spec with every default filled in."""
     where = places(home, data=data)
     from service.planning import plan_study
+    from service.requests import check_workers
     from service.spec_files import read_document
     from workers.results.write import as_yaml
 
+    check_workers(workers)
     planned = plan_study(read_document(file), where, workers)
     if as_json:
         print_json(planned.as_json())
         return
-    print("\n".join(_lines(planned)))
+    print("\n".join(lines_of(planned)))
     print("\n# the study, resolved\n" + as_yaml(planned.study.resolved), end="")
 
 
-def _lines(planned: Any) -> list[str]:
+def lines_of(planned: Any) -> list[str]:
+    """What is printed of it, above the resolved study."""
+    from schemas.probes import thinning_text
+
     cost = planned.estimate
-    seconds = "unknown (no pack of this kind has run on this device class yet)"
-    if cost.seconds is not None:
-        low, high = cost.seconds
-        seconds = f"{human_seconds(low)} to {human_seconds(high)} of training with {planned.workers} workers"
+    done = f", {planned.done:,} of them done in this home; left: {cost.trials:,}" if planned.done else ""
     lines = [
         f"study       {planned.study.name}",
         f"device      {planned.device_class}",
-        f"trials      {cost.trials:,} in {cost.packs:,} packs ({cost.steps:,} steps)",
+        f"trials      {planned.trials:,}{done} in {counted(cost.packs, 'pack')} ({counted(cost.steps, 'step')})",
         f"gradients   {cost.gradients:,.0f} at most, in training batches",
         f"HVPs        {cost.hvps:,} at most",
-        f"records     {cost.record_rows:,} rows, about {human_bytes(cost.record_bytes)}",
-        f"time        {seconds}",
+        f"records     {counted(cost.record_rows, 'row')}, about {human_bytes(cost.record_bytes)}",
+        f"time        {_time(planned)}",
     ]
-    for name, (kept, asked) in cost.thinned.items():
-        lines.append(f"thinned     {name}: {kept} of {asked} points a trial fit probe_budget")
-    for name, steps in planned.warmup_steps.items():
-        lines.append(f"warmup      {name}: {steps}")
+    budget = planned.study.fields.probe_budget
+    lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
+    lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
+
+
+def _time(planned: Any) -> str:
+    if not planned.estimate.packs:
+        return "none: nothing is left to train"
+    if planned.estimate.seconds is None:
+        return (
+            f"unknown: no pack of this kind has run here yet (home {planned.home}); once one has, the time follows"
+            " from it"
+        )
+    low, high = (human_seconds(seconds) for seconds in planned.estimate.seconds)
+    span = low if low == high else f"{low} to {high}"
+    return f"{span} of training with {counted(planned.workers, 'worker')}, and a few seconds to start and report"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 pack`, `8 packs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import Home, Json, Records, StudyId, places, print_json, say
+from service.cli.server import KeyFile, ServerAddress, named_server
 
 
 def report(
@@ -13,17 +14,26 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")] = None,
     home: Home = None,
     records: Records = None,
+    server: ServerAddress = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Write tables and report of a study, finished or not."""
+    """Write tables and report of a study, finished or not. Of a server's study: the report alone."""
+    there = named_server(server, key_file, home)
+    if there is not None:
+        from service.cli.there import report_there
+
+        report_there(there, study, out, as_json=as_json)
+        return
     where = places(home, records)
     from workers.ledger.ledger import Ledger
-    from workers.results.folder import default_folder_name
+    from workers.results.folder import check_folder, default_folder_name
     from workers.results.write import write_results
 
     with Ledger.open(where.home, create=False) as ledger:
-        row = ledger.study(study)
+        row = ledger.find_study(study)
         folder = (out or Path(default_folder_name(row.name, row.id))).absolute()
+        check_folder(folder, row.id)
         say(f"writing {folder}")
         written = write_results(ledger, row.id, where, folder)
     if as_json:

@@ -1,10 +1,13 @@
 """Widening a study: new trials, a new spec, and a final study queued again, in one step."""
 
+from dataclasses import replace
+
 import pytest
 
-from schemas.errors import StaleFence, WrongState
+from schemas.errors import QuotaExceeded, StaleFence, WrongState
 from schemas.trials import TrialState
-from tests.ledger.making import at_once, digest, drive, finish, new_study, new_trials, packs_of, planned
+from tests.ledger.making import at_once, digest, drive, finish, new_study, new_trials, packs_of, planned, with_steps
+from workers.ledger.inputs import Quota
 from workers.ledger.rows import EventKind
 
 WIDER = {"schema_version": 1, "seeds": {"count": 3}}
@@ -102,3 +105,49 @@ def test_of_many_who_widen_a_study_at_once_one_does(ledger):
 
     assert sorted(at_once(6, try_to), key=str) == [6] + [None] * 5
     assert ledger.study(study_id).total == 6
+
+
+def test_of_a_study_that_is_taken_up_its_own_run_and_the_cells_with_new_trials_are_published_again(ledger):
+    study_id, fence = done(ledger)  # cells 0 and 1
+    keys = [study_id, digest("cell0"), digest("cell1"), digest("t0")]
+    for key in keys:
+        ledger.record_publication(study_id, key, f"run of {key}", 100, fence, is_final=True)
+    added = [replace(trial, cell_id=digest("cell1")) for trial in new_trials(1, start=4, round=1)]
+    wider = {"spec": WIDER, "spec_hash": digest("wider"), "was_spec_hash": digest("spec"), "body": {}}
+    ledger.extend_study(study_id, **wider, trials=added)
+    assert {row.key for row in ledger.final_publications(study_id)} == {digest("cell0"), digest("t0")}
+    assert ledger.publication(study_id, study_id).run_id == f"run of {study_id}"
+
+
+def test_of_a_study_that_is_continued_its_own_run_is_published_again(ledger):
+    study_id, fence, _ = planned(ledger)
+    ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)
+    ledger.record_publication(study_id, study_id, "run", 0, fence, is_final=True)
+    ledger.continue_study(study_id)
+    assert ledger.final_publications(study_id) == []
+
+
+@pytest.mark.parametrize(
+    "quota", [Quota(trials_unfinished=1), Quota(steps_unfinished=2 * 50 - 1), Quota(studies_queued=0)], ids=str
+)
+def test_what_a_wider_study_adds_is_held_against_its_owners_quota(ledger, quota):
+    study_id, _ = done(ledger)
+    before, events = ledger.study(study_id), ledger.last_event_seq(study_id)
+    wider = {"spec": WIDER, "spec_hash": digest("wider"), "was_spec_hash": digest("spec"), "body": {}}
+    added = with_steps(new_trials(2, start=4, round=1), 50)
+    with pytest.raises(QuotaExceeded) as refused:
+        ledger.extend_study(study_id, **wider, trials=added, quota=quota)
+    assert not refused.value.can_ever_fit
+    assert (ledger.study(study_id), ledger.last_event_seq(study_id)) == (before, events)
+    enough = Quota(studies_queued=1, trials_unfinished=2, steps_unfinished=2 * 50)
+    assert ledger.extend_study(study_id, **wider, trials=added, quota=enough).total == 6
+
+
+def test_what_is_continued_is_held_against_its_owners_quota(ledger):
+    study_id, fence, pack_ids = planned(ledger)
+    finish(ledger, study_id, fence, pack_ids[:1])
+    ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)
+    with pytest.raises(QuotaExceeded, match=r"trials_unfinished: got 0 [+] 2, allowed 1"):
+        ledger.continue_study(study_id, quota=Quota(trials_unfinished=1))
+    assert ledger.study(study_id).state is TrialState.CANCELLED
+    assert ledger.continue_study(study_id, quota=Quota(trials_unfinished=2)).state is TrialState.QUEUED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.answer import mlflow_command, show_answer
+from service.cli.answer import mlflow_command, show_answer, show_mlflow
 from service.cli.options import human_bytes, human_seconds, print_json
 from workers.places import Places
 
@@ -36,6 +36,7 @@ ANSWER = {
     "report": "/a/very long/folder name/with spaces/" + "x" * 120 + "/report.html",
     "mlflow_ui": "mlflow ui --backend-store-uri sqlite:////x",
     "publishing": "current",
+    "publishing_reason": "",
     "sync": "warmup-bench sync 01234567 --home /x",
 }
 
@@ -43,16 +44,31 @@ ANSWER = {
 def shown(**changes: object) -> str:
     stream = io.StringIO()
     show_answer(ANSWER | changes, stream)
+    assert "MLflow" not in stream.getvalue(), "the answer waits for no tracker"
+    show_mlflow(ANSWER | changes, stream)
     return stream.getvalue()
 
 
 def test_the_end_has_verdict_ranking_report_and_the_line_for_mlflow() -> None:
     text = shown()
     assert "warmup wins" in text
-    assert "wins -0.05 [-0.06, -0.04]" in text
+    assert "-0.050 [-0.060, -0.040]" in text
     assert text.index("linear-20") < text.index("none")
     assert "MLflow   mlflow ui --backend-store-uri sqlite:////x" in text
     assert "behind" not in text
+
+
+def test_verdict_and_ranking_read_well_in_80_columns() -> None:
+    long = "- " + "a rather long sentence about it " * 9
+    row = ROW | {"verdict": "cannot be told", "difference": -0.00238, "low": -0.0107, "high": 0.00595, "sd": 0.00804}
+    row |= {"mean": 0.0766312, "peak_lr": 0.00948683, "largest_usable": ">= 0.0949"}
+    text = shown(verdict=f"{long}\n", ranking=[row, row | {"schedule": "linear warmup.steps=20"}], report="r")
+    lines = [line for line in text.splitlines() if "MLflow" not in line]
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("  a rather") or line.startswith("  ") for line in lines) >= 3
+    ranked = next(line for line in lines if line.startswith(" linear-20"))
+    assert ranked.split() == ["linear-20", "0.00949", "0.0766", "0.008", "3/3", "cannot", "be", "told", "≥0.0949"]
+    assert "-0.0024 [-0.0107, 0.0060]" in text
 
 
 def test_a_long_path_stays_on_one_line() -> None:
@@ -61,6 +77,8 @@ def test_a_long_path_stays_on_one_line() -> None:
 
 def test_what_is_behind_is_said_with_the_command_that_catches_up() -> None:
     assert "is behind; warmup-bench sync 01234567 --home /x catches up" in shown(publishing="behind")
+    text = shown(publishing="behind", publishing_reason="no answer")
+    assert "is behind (no answer); warmup-bench sync 01234567 --home /x catches up" in text
 
 
 def test_a_study_that_failed_says_why() -> None:

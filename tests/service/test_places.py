@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import PlaceError
+from service.requests import check_workers
+from workers.cores import num_cores
 from workers.launcher import child_environment, module_command
 from workers.places import Places
+from workers.writable import why_unwritable
 
 
 def test_everything_lies_in_the_home_unless_told(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_flags_give_a_child_the_same_places(tmp_path: Path) -> None:
 
 def test_a_home_that_cannot_be_made_is_said_with_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PlaceError, match="--home or WARMUP_BENCH_HOME"):
+    with pytest.raises(PlaceError, match=r"--home \(WARMUP_BENCH_HOME\): got .*/file/home: Not a directory"):
         Places.resolve(home=str(tmp_path / "file" / "home"), environment={}).make_home()
 
 
@@ -66,3 +69,21 @@ def test_children_see_neither_the_users_modules_nor_another_ray(monkeypatch: pyt
     assert environment["WARMUP_BENCH_RUN"] == "0123456789abcdef"
     assert environment["PATH"] == os.environ["PATH"]
     assert "-P" in module_command("workers.cluster")
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    places = Places.resolve(home=str(tmp_path / "a" / "home"), records=str(tmp_path / "b" / "c"), environment={})
+    places.check_writable()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_whether_a_folder_can_be_written_keeps_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    assert why_unwritable(tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("most", [1, 4 * num_cores()])
+def test_as_many_workers_as_the_machine_can_feed_are_taken(most: int) -> None:
+    check_workers(most)
+    check_workers(None)

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -69,6 +70,28 @@ def test_the_time_left_is_told_from_the_speed_so_far() -> None:
     assert progress.eta_s(10.0) is None
     progress.take([EventRow(9, datetime.now(UTC), *moved(40))])
     assert progress.eta_s(12.0) == pytest.approx((200 - 40) * 2.0 / 20)
+
+
+def test_the_time_left_does_not_jump_when_steps_come_in_lumps() -> None:
+    progress, told = fold(PLANNED, STARTED), []
+    for poll in range(5 * 20):  # five polls a second, twenty steps every other second, twenty seconds
+        now_s = poll / 5
+        progress.take([EventRow(10 + poll, datetime.now(UTC), *moved(min(100, 10 * int(now_s / 2))))])
+        told.append((now_s, progress.eta_s(now_s)))
+    told = [(now_s, eta) for now_s, eta in told if eta is not None]
+    steps = [abs(later - earlier) for (_, earlier), (_, later) in pairwise(told)]
+    assert len(told) > 80
+    assert max(steps) < 1.0
+    assert all(eta == pytest.approx(40.0 - now_s, rel=0.15) for now_s, eta in told if now_s > 10.0)
+
+
+def test_the_time_left_grows_when_nothing_moves_for_long() -> None:
+    progress = fold(PLANNED, STARTED, moved(20))
+    progress.eta_s(0.0)
+    progress.take([EventRow(9, datetime.now(UTC), *moved(40))])
+    first = progress.eta_s(2.0)
+    waits = [progress.eta_s(2.0 + second) for second in range(1, 60)]
+    assert waits[2] < first < waits[-1]
 
 
 def test_no_time_left_is_told_without_speed() -> None:

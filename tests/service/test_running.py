@@ -1,19 +1,25 @@
 """Creating, continuing and following a study, without its driver."""
 
+import os
+import re
+import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.errors import PlaceError
+from schemas.errors import PlaceError, StaleFence
 from schemas.trials import TrialState
+from service.preparing import Prepared, prepare
 from service.progress import Progress
 from service.requests import accept
-from service.running import EXIT_FAILED, EXIT_NOT_MINE, DriverFailed, Prepared, Watch, collect, prepare
-from tests.cluster.conftest import House, make_house  # noqa: F401 - a fixture
+from service.running import MAX_LAUNCHES, DriverFailed, Watch, collect
+from tests.cluster.conftest import House, StopAfter, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
+from workers.launcher import EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST
 from workers.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.slow  # every test trains
@@ -148,6 +154,123 @@ def test_a_study_that_another_command_drives_is_followed(house: House, watch) ->
 def test_a_driver_that_came_second_leaves_the_study_to_the_first(house: House, watch) -> None:
     follow = watch(lambda: FakeDriver(EXIT_NOT_MINE, house.finish))
     assert follow.follow(lambda progress: None).state is TrialState.DONE
+
+
+GONE = 2**22 + 2
+"""No process has this id: it is above the largest that Linux gives."""
+
+
+def test_a_driver_that_goes_on_further_each_time_is_started_again_and_again(house: House, watch) -> None:
+    def one_turn() -> None:
+        house.drive(workers=1, stop=StopAfter(3))
+
+    drivers = [lambda: FakeDriver(EXIT_RAY_LOST, one_turn)] * (MAX_LAUNCHES + 1)
+    follow, notices = watch(*drivers, lambda: FakeDriver(0, house.finish)), []
+
+    def show(progress: Progress) -> None:
+        notices.extend(progress.notices)
+        progress.notices.clear()
+
+    assert follow.follow(show).state is TrialState.DONE
+    assert sum("the driver has lost its Ray" in notice for notice in notices) == MAX_LAUNCHES + 1
+
+
+@pytest.mark.parametrize("kind", ["run", "launch"])
+def test_the_lease_of_a_process_that_is_gone_is_not_waited_for(house: House, watch, kind: str) -> None:
+    dead = house.ledger.acquire_lease(house.study.id, kind, f"{socket.gethostname()}:{GONE}:00000000", 1e6)
+    follow = watch(lambda: FakeDriver(0, house.finish))
+    assert follow.follow(lambda progress: None).state is TrialState.DONE
+    if kind == "run":
+        with pytest.raises(StaleFence):  # whatever of it might still write
+            house.ledger.requeue_packs(house.study.id, None, dead.fence, "late")
+
+
+@pytest.mark.parametrize(("kind", "said"), [("run", "runs this study for another"), ("launch", "is starting a driver")])
+@pytest.mark.parametrize(
+    ("owner", "who"),
+    [(f"{socket.gethostname()}:{os.getpid()}:0", f"process {os.getpid()}"), ("another-host:7:0", "another-host:7:0")],
+    ids=["a process of this host", "another host"],
+)
+def test_whoever_is_waited_for_is_named_at_once(
+    house: House, watch, kind: str, said: str, owner: str, who: str
+) -> None:
+    lease = house.ledger.acquire_lease(house.study.id, kind, owner, 25.0)
+    follow, shown = watch(lambda: FakeDriver(0, house.finish)), []
+
+    def show(progress: Progress) -> None:
+        shown.append(list(progress.notices))
+        progress.notices.clear()
+        if len(shown) == 4:
+            house.ledger.release_lease(house.study.id, kind, owner, lease.fence)
+
+    follow.follow(show)
+    (notice,) = [notice for notices in shown[:4] for notice in notices]
+    assert f"waiting for {who}, which {said}" in notice
+    assert re.search(r"its lease ends \(2\d s unless renewed\)", notice)
+
+
+def test_the_answer_does_not_wait_for_the_publishing(house: House, watch) -> None:
+    drivers: list[FakeDriver] = []
+
+    def publishing() -> FakeDriver:
+        drivers.append(FakeDriver(None, house.finish))
+        return drivers[-1]
+
+    follow, shown = watch(publishing), []
+    assert follow.follow(lambda progress: None).state is TrialState.DONE
+    assert drivers[0].poll() is None
+
+    def show(progress: Progress) -> None:
+        shown.append(progress.state)
+        if len(shown) == 3:
+            drivers[0]._status = 0
+
+    follow.publish(show)
+    assert shown == ["done"] * 3
+
+
+@pytest.fixture
+def publishers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The studies whose publisher was started."""
+    started: list[str] = []
+
+    def start(study_id: str, places: Any, *, follow: bool) -> FakeDriver:
+        assert not follow
+        started.append(study_id)
+        return FakeDriver(0)
+
+    monkeypatch.setattr("service.running.start_publisher", start)
+    return started
+
+
+def test_a_done_study_is_published_where_something_is_missing(
+    house: House, watch, publishers: list[str], tmp_path: Path
+) -> None:
+    house.finish()
+    house.places = replace(house.places, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
+    watch().publish(lambda progress: None)
+    assert publishers == [house.study.id], "its publisher was killed"
+    fence = house.ledger.study(house.study.id).attempt
+    house.ledger.record_publication(house.study.id, house.study.id, "run", 0, fence, is_final=True)
+    watch().publish(lambda progress: None)
+    assert publishers == [house.study.id] * 2, "the store is gone"
+    (tmp_path / "mlflow.sqlite").write_bytes(b"")
+    watch().publish(lambda progress: None)
+    assert publishers == [house.study.id] * 2, "all is there"
+
+
+def test_a_study_that_is_not_tracked_is_not_published(house: House, watch, publishers: list[str]) -> None:
+    house.finish()
+    watch().publish(lambda progress: None)
+    assert publishers == []
+
+
+def test_what_a_driver_could_not_publish_is_not_tried_again_at_once(house: House, watch, publishers: list[str]) -> None:
+    house.places = replace(house.places, tracking_uri="http://127.0.0.1:9")
+    follow = watch(lambda: FakeDriver(0, house.finish))
+    follow.follow(lambda progress: None)
+    follow.publish(lambda progress: None)
+    assert publishers == []
 
 
 def test_a_crowd_of_events_is_read_in_one_poll(house: House, watch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import threading
 import time
 
 import pytest
@@ -10,6 +12,7 @@ from schemas.errors import SpecError
 from schemas.limits import Limits
 from schemas.presets import preset_names
 from schemas.study import parse_study
+from service import spec_files
 from service.spec_files import parse_document, read_document
 
 
@@ -115,6 +118,10 @@ def test_a_document_that_is_no_mapping_is_no_study(text, got):
     assert [str(problem) for problem in refused.value.problems] == [f"study: got {got}, allowed a mapping"]
 
 
+def test_an_anchor_may_be_used_again():
+    assert parse_document("a: &x 1\nb: &x 2\nc: *x\n") == {"a": 1, "b": 2, "c": 2}
+
+
 def test_every_bad_key_and_value_is_said_at_once():
     assert len(said("1: a\nb: {2.5: c}\nd: !!binary aGVsbG8=")) == 3
 
@@ -156,3 +163,17 @@ def test_a_file_is_never_read_beyond_the_limit(tmp_path):
         file.truncate(10**10)  # sparse: nothing is written
     assert said(str(large), read_document) == ["spec_bytes: got 10000000000, allowed at most 1000000"]
     assert said("/dev/zero", read_document) == ["spec_bytes: got 1000001, allowed at most 1000000"]
+
+
+def test_a_pipe_is_read_to_its_end_and_one_that_nobody_writes_to_is_refused(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(spec_files, "PIPE_WAIT_S", 0.1)
+    assert said(str(pipe), read_document) == [
+        f"file: got {str(pipe)!r:.57}...: a pipe that nothing came through for 0.1 s, allowed a file that can be read"
+    ]
+    monkeypatch.setattr(spec_files, "PIPE_WAIT_S", 10.0)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"a: " + b"x" * 100_000,))
+    writer.start()
+    assert read_document(str(pipe)) == {"a": "x" * 100_000}
+    writer.join()

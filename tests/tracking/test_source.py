@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.study import parse_study
 from schemas.trials import TrialState
 from tests.cluster.conftest import StopAfter, make_house  # noqa: F401 - a fixture
+from tests.e2e.specs import digits
+from workers.cluster.planning import datasets_of
+from workers.extending import extend_study
+from workers.planning import expand_trials
 from workers.results.write import write_results
 from workers.tracking.__main__ import EXIT_FAILED, main
 from workers.tracking.loop import PublishingState, run_publisher
@@ -141,3 +146,40 @@ def test_a_study_over_the_limit_has_one_run_per_cell(finished) -> None:
     before = contents(tracker)
     publish(finished, tracker, max_runs=7)
     assert contents(tracker) == before
+
+
+def test_an_extended_study_publishes_its_new_trials_and_its_report_again(finished) -> None:
+    tracker = MemoryTracker()
+    publish(finished, tracker)
+    before = contents(tracker)
+    widen(finished, 2)
+    assert publish(finished, tracker) is PublishingState.CURRENT
+    after = contents(tracker)
+    assert len(after) == 16 + 1
+    assert {key: run for key, run in after.items() if key in before and "/" in key} == {
+        key: run for key, run in before.items() if "/" in key
+    }
+    _, points, _ = after[finished.study.id]
+    assert "trials_done 16 16.0" in points
+    parent = next(run for run in tracker.runs.values() if run.tags[KEY_TAG] == finished.study.id)
+    assert parent.tags["warmup_bench.spec_hash"] == finished.ledger.study(finished.study.id).spec_hash
+
+
+def test_a_cell_that_gets_more_seeds_has_their_means_in_the_same_run(finished) -> None:
+    tracker = MemoryTracker()
+    publish(finished, tracker, max_runs=7)
+    widen(finished, 2)
+    publish(finished, tracker, max_runs=7)
+    cells = {key: points for key, (_, points, _) in contents(tracker).items() if "/" in key}
+    assert len(cells) == 8
+    for points in cells.values():
+        assert [point for point in points if point.startswith("num_seeds ")] == ["num_seeds 1 1.0", "num_seeds 2 2.0"]
+        assert [point.split()[1] for point in points if point.startswith("final_train_loss ")] == ["1", "2"]
+
+
+def widen(house, num_seeds: int) -> None:
+    """More seeds, trained to their end, and the report of all."""
+    study = parse_study(digits(40, num_seeds=num_seeds))
+    extend_study(house.ledger, house.study.id, study, expand_trials(study, datasets_of(house.ledger)))
+    house.finish()
+    write_results(house.ledger, house.study.id, house.places, house.places.study_folder(house.study.id))

@@ -5,10 +5,10 @@ import threading
 from types import TracebackType
 
 from schemas.errors import PlaceError, StaleFence
-from workers.launcher import lease_owner
+from workers.launcher import RUN_LEASE_S, lease_owner
 from workers.ledger.ledger import Ledger
 
-LEASE_S = 30.0
+LEASE_S = RUN_LEASE_S
 RENEW_EVERY_S = 5.0
 
 

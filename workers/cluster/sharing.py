@@ -1,4 +1,4 @@
-"""How many trainers a driver may have while others share its Ray: equal parts of what there is, asked again and again."""
+"""How many trainers a driver may have while others share its Ray: equal parts, asked anew all the time."""
 
 import time
 from collections.abc import Callable

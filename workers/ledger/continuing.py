@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import and_, func, insert, literal, null, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, literal, null, select, update
 
 from schemas.errors import WrongState
 from schemas.trials import TrialState
@@ -82,7 +82,8 @@ def extend_study(
             raise WrongState(f"study {study_id} was extended by somebody else meanwhile; look at it, then extend it")
         if state.is_final:
             _queue_study(work, _take_up(work))
-        add_next_round(work, "extend", body, trials)
+        number = add_next_round(work, "extend", body, trials)
+        _say_unpublished(work, publications.c.key.in_(_cells_of_round(work, number)))
         work.change(spec=dict(spec), spec_hash=spec_hash)
         return _as_it_is_now(work)
 
@@ -171,8 +172,17 @@ def _give_errored_members_their_own_packs(work: StudyWrite, number: int) -> None
 
 
 def _publish_again(work: StudyWrite, number: int) -> None:
-    again = select(trials.c.trial_id).where(_superseded(work, number))
-    theirs = and_(publications.c.study_id == work.study_id, publications.c.key.in_(again))
+    for key in (trials.c.trial_id, trials.c.cell_id):
+        _say_unpublished(work, publications.c.key.in_(select(key).where(_superseded(work, number))))
+
+
+def _cells_of_round(work: StudyWrite, number: int) -> Any:
+    return select(trials.c.cell_id).where(trials.c.study_id == work.study_id, trials.c.round == number)
+
+
+def _say_unpublished(work: StudyWrite, keys: ColumnElement[bool]) -> None:
+    """Runs of these keys in the tracker are there, and no longer whole."""
+    theirs = and_(publications.c.study_id == work.study_id, keys)
     work.connection.execute(update(publications).where(theirs).values(is_final=False))
 
 
@@ -186,7 +196,5 @@ def _queue_study(work: StudyWrite, num_trials: int) -> None:
         attempt=work.study.attempt + 1,
         finished_ms=None,
     )
-    # The study's own run in the tracker has the report of before.
-    whole = and_(publications.c.study_id == work.study_id, publications.c.key == work.study_id)
-    work.connection.execute(update(publications).where(whole).values(is_final=False))
+    _say_unpublished(work, publications.c.key == work.study_id)  # its own run has the report of before
     work.event(EventKind.STUDY_CONTINUED, continuation=number, num_trials=num_trials)

@@ -274,9 +274,15 @@ class LedgerSource:
         return TrialPublication(
             key=key,
             name=f"{first.schedule} {first.optimizer} lr={first.peak_lr:.4g} ({len(trials)} seeds)",
-            params=self._params(first) | {"num_seeds": len(trials)},
+            params=self._params(first),
             tags={"warmup_bench.cell_id": cell_id},
+            # One point per seed: a cell that got more seeds has another number of points, so its run is not yet whole.
+            points=[
+                MetricPoint("num_seeds", float(number), number, self._epoch_ms + number)
+                for number in range(1, len(trials) + 1)
+            ],
             headline=means,
+            headline_step=len(trials),
             epoch_ms=self._epoch_ms,
             end_time_ms=_ms(max(ended)) if ended else None,
             status=end_status(first.state),

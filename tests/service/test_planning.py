@@ -1,0 +1,72 @@
+"""What `plan` says before anything is trained: what is left, what it costs, what the probe budget leaves out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.plan import counted, lines_of
+from service.planning import plan_study, thinning_notes
+from service.requests import accept
+from tests.cluster.conftest import make_house  # noqa: F401 - a fixture
+from tests.e2e.specs import digits
+from workers.places import Places
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places.resolve(home=str(tmp_path / "home"), tracking_uri="none", environment={})
+
+
+def said(document: dict[str, Any], places: Places) -> str:
+    return "\n".join(lines_of(plan_study(document, places, workers=1)))
+
+
+def test_in_a_new_home_the_time_is_unknown_and_it_is_said_what_makes_it_known(places: Places) -> None:
+    text = said(digits(40), places)
+    assert "time        unknown: no pack of this kind has run here yet" in text
+    assert str(places.home) in text
+    assert "once one has, the time follows from it" in text
+    assert not places.home.exists(), "a plan writes nothing"
+
+
+def test_what_the_budget_leaves_out_is_said_for_each_kind_of_trial(places: Places) -> None:
+    document = digits(40)
+    document["probes"] = [{"kind": "sharpness", "every_steps": 10, "during_warmup": 2}]
+    document["probe_budget"] = 1.5
+    counts = "2 of 4 or 2 of 5"
+    expected = f"sharpness: measured at {counts} points asked for in a trial, probe_budget 1.5 pays for no more"
+    assert f"thinned     {expected}" in said(document, places)
+    assert thinning_notes(accept(document, places)) == [expected]
+    assert thinning_notes(accept(document | {"probe_budget": 9.0}, places)) == []
+
+
+def test_one_of_a_thing_is_not_called_several() -> None:
+    assert [counted(count, "pack") for count in (0, 1, 2_000)] == ["0 packs", "1 pack", "2,000 packs"]
+
+
+@pytest.mark.slow
+def test_a_study_that_is_done_leaves_nothing_and_one_with_another_seed_the_rest(make_house: Any) -> None:  # noqa: F811
+    house = make_house()
+    house.finish()
+    same, more = (plan_study(digits(40, num_seeds=count), house.places, workers=1) for count in (1, 2))
+    assert (same.trials, same.done, same.estimate.packs, same.estimate.hvps) == (8, 8, 0, 0)
+    assert "time        none: nothing is left to train" in lines_of(same)
+    assert (more.trials, more.done, more.estimate.trials) == (16, 8, 8)
+    assert more.estimate.steps == 8 * 40
+    assert "8 of them done in this home; left: 8 in 2 packs (320 steps)" in "\n".join(lines_of(more))
+    assert more.as_json()["trials_done"] == 8
+
+
+@pytest.mark.slow
+def test_other_probes_are_measured_anew_and_cost_more_time(make_house: Any) -> None:  # noqa: F811
+    house = make_house()
+    house.finish()
+    light, heavy = (digits(40) | {"name": "other"} for _ in range(2))
+    light["probes"] = []
+    heavy["probes"] = [{"kind": "sharpness", "every_steps": 1}]
+    heavy["probe_budget"] = 30.0
+    seconds = [plan_study(document, house.places, workers=1).estimate.seconds for document in (light, heavy)]
+    assert seconds[0] is not None
+    assert seconds[1] is not None
+    assert seconds[1][0] > 2 * seconds[0][1]
