@@ -148,6 +148,8 @@ class LiveEvents:
             return [watched.tail[index] for index in range(first, min(first + PAGE_EVENTS, len(watched.tail)))]
         newest = watched.seq
         async with self._catching_up:
+            if self._closed:  # while this one waited for its turn: the threads are gone
+                return []
             try:
                 page = await self._in_thread(lambda: self._ledger.events(study_id, position, PAGE_EVENTS))
             except PlaceError as error:

@@ -114,7 +114,7 @@ class _Notices:
         self._url = url
         self._said_at = -math.inf
 
-    def __call__(self, _details: Any) -> None:
+    def __call__(self, details: Any) -> None:
         if time.monotonic() - self._said_at >= NOTICE_EVERY_S:
             self._said_at = time.monotonic()
             say(f"{self._url} does not answer, or asks to wait; asking again ...")

@@ -29,7 +29,7 @@ class Event(BaseModel):
 
 
 class Follower:
-    """Reads one study's events from `after` on, until a stream that began on the final study has ended of its own.
+    """Reads one study's events from `after` on, until a stream of the final study has nothing more.
 
     Args:
         is_final: asks the server whether the study is.
@@ -65,8 +65,8 @@ class Follower:
                 # One that could not even begin has been tried for all of that time already.
                 if not error.may_have_acted or time.monotonic() - away_since >= self._reconnect_s:
                     raise
-            # What ended a stream may have been a proxy, just before the last events: only the next one tells.
-            if was_final and is_final:
+            # What ended a stream may have been a proxy, just before the last events: only an empty one tells.
+            if was_final and is_final and self._last == before:
                 return
             was_final = is_final
             # One that ends each stream at once is not to be asked a thousand times a second.

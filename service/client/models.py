@@ -97,12 +97,14 @@ class CatalogDataset(resources.DatasetResource):
     model_config = _CONFIG
 
 
-class Catalog(resources.CatalogResource):
+class Catalog(BaseModel):
     """Every kind that a study may name, and the data sets that are there."""
 
     model_config = _CONFIG
 
     kinds: list[Kind]
+    study: dict[str, Any]
+    """The JSON Schema (2020-12) of a study document."""
     datasets: list[CatalogDataset]
 
 

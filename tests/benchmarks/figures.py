@@ -67,6 +67,12 @@ FIGURES = (
     Figure("sharpness every 100: within 5 %", "sharpness", "within_5_percent_share_every_100", 1, "at least"),
     Figure("sharpness every 10: median HVPs", "sharpness", "median_hvps_every_10", 5, "at most"),
     Figure("sharpness every 100: median HVPs", "sharpness", "median_hvps_every_100", 8, "at most"),
+    Figure("REST, 100 requests/s: a study, p99", "service", "study_p99_ms", 50, "at most", "ms"),
+    Figure("REST, 100 requests/s: 100 trials, p99", "service", "trials_p99_ms", 50, "at most", "ms"),
+    Figure("REST: submit of 1,000 trials, p99", "service", "submit_p99_ms", 250, "at most", "ms"),
+    Figure("REST: page 1,000 against page 1", "service", "last_page_against_first", 1.5, "at most", "x"),
+    Figure("REST: memory after 20,000 requests", "service", "rss_growth", 1.05, "at most", "x"),
+    Figure("REST: 500 idle listeners", "service", "listeners_mb", 100, "at most", "MB"),
 )
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
+from schemas.errors import PlaceError
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventRow, StudyRow
 
@@ -90,11 +91,9 @@ def only_study(home: Path) -> StudyRow:
 
 
 def events_of(home: Path) -> list[EventRow]:
-    """All events of the one study of a home; none while there is no study."""
-    if not (home / "ledger.sqlite").exists():
-        return []
+    """All events of the one study of a home; none while there is no study, or no ledger yet."""
     found: list[EventRow] = []
-    with Ledger.open(home, create=False) as ledger:
+    with suppress(PlaceError), Ledger.open(home, create=False) as ledger:
         rows, _ = ledger.list_studies()
         while rows and (page := ledger.events(rows[0].id, after=found[-1].seq if found else 0)):
             found += page

@@ -22,7 +22,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
     cwd = tmp_path_factory.mktemp("impatient")
     flags = (
         "run",
-        as_file(digits(600), cwd / "study.yaml"),
+        as_file(digits(6000), cwd / "study.yaml"),  # so long that it cannot end before the second Ctrl-C
         "--home",
         "home",
         "--out",

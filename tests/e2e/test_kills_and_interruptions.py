@@ -29,7 +29,8 @@ from workers.ledger.rows import EventKind
 
 pytestmark = pytest.mark.slow
 
-NUM_STEPS = 4000
+NUM_STEPS = 12_000
+"""So many that the study cannot end between a step that was seen and the signal that follows it."""
 
 
 @dataclass

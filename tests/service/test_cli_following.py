@@ -64,7 +64,13 @@ def test_a_round_that_is_added_adds_its_trials() -> None:
 
 def test_what_was_before_is_not_shown_as_if_it_happened_now(capsys: pytest.CaptureFixture[str]) -> None:
     running = (EventKind.STUDY_RUNNING, {})
-    show_progress(rows(CREATED, running, PLANNED, started("a"), moved("a", 50)), 4)
+
+    def trickling() -> Iterator[EventRow]:
+        for event in rows(CREATED, running, PLANNED, started("a"), moved("a", 50)):
+            time.sleep(0.02)
+            yield event
+
+    show_progress(trickling(), 4)
     assert capsys.readouterr().err.splitlines() == ["0/4 trials done, 2 running"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import stamina
 
+from service.client.client import Client
 from service.client.errors import ApiError, ServerUnreachable, StrangeAnswer
 from service.client.transport import Transport
 from tests.service.scripted_server import CUT, Script, answer, problem, scripted
@@ -50,6 +51,16 @@ def test_what_may_not_be_repeated_is_sent_once(first: bytes) -> None:
     with scripted(first, answer({})) as script, pytest.raises((ApiError, ServerUnreachable)):
         ask(script.url, method="POST", may_repeat=False)
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(("version", "num_requests"), [(None, 3), (7, 1)])
+def test_a_cancel_of_one_version_is_sent_once_since_it_changes_the_version(
+    version: int | None, num_requests: int
+) -> None:
+    with scripted(CUT, CUT, problem(404, "study_not_found")) as script, Client(script.url, "key", retry_s=5) as client:
+        with pytest.raises((ApiError, ServerUnreachable)):
+            client.cancel("0" * 16, version=version)
+        assert len(script.requests) == num_requests
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 422, 500])

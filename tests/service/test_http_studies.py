@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from schemas.trials import Outcome
 from service.cursors import seal
+from service.resources import TrialResource, TrialSummary
 from tests.ledger.making import drive, finish, packs_of
 from tests.service.serving import STUDY_FIELDS, study
 
@@ -218,6 +219,9 @@ def test_numbers_that_are_not_finite_arrive_as_strings(any_service, client):
     )
     trial = client.get(f"/v1/studies/{found['id']}/trials", params={"limit": 1}).json()["items"][0]
     assert trial["outcome"] == "diverged"
+    TrialResource.model_validate(trial | {"summary": None})
+    assert set(trial) == set(TrialResource.model_fields)
+    assert set(trial["summary"]) == set(TrialSummary.model_fields)
     assert trial["summary"]["last_finite_loss"] == "Infinity"
     assert trial["summary"]["max_loss"] == "-Infinity"
     assert trial["summary"]["final"] == {"train_loss": "NaN"}
