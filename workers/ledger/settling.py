@@ -12,8 +12,8 @@ from workers.ledger.tables import leases
 def settle_abandoned(ledger: Store, study_id: str, state: TrialState, reason: str) -> bool:
     """Move a study that nobody launches or drives to `queued`, `cancelled` or `errored`, and queue again what it ran.
 
-    Raises the fence: a driver of it that comes back to life writes nothing more. False, and nothing is changed: somebody
-    has it, or it is final, or queued already and stays so.
+    Raises the fence: a driver of it that comes back to life writes nothing more. False, and nothing is changed:
+    somebody has it, or it is final, or queued already and stays so.
     """
     with ledger.write_study(study_id) as work:
         present = TrialState(work.study.state)
