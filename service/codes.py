@@ -48,5 +48,5 @@ class Code(StrEnum):
     REPORT_FAILED = "report_failed", 500, "The report could not be written"
     LEDGER_UNAVAILABLE = "ledger_unavailable", 503, "The ledger cannot be reached"
     NOT_READY = "not_ready", 503, "The service is not ready"
-    REPORT_BUSY = "report_busy", 503, "Too many reports are being written"
+    REPORT_BUSY = "report_busy", 503, "The report is not ready yet"
     LISTENERS_FULL = "listeners_full", 503, "Too many event streams are open"

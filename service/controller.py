@@ -241,6 +241,9 @@ class Controller:
             head = self._ledger.study_head(study_id)
             if head.state.is_final:
                 self._troubles.pop(study_id, None)
+                if head.publishing != "current":  # its driver has waited for the tracker as long as it may
+                    log.warning("publishing is behind; it goes on", study_id=study_id)
+                    self._launcher.publish(study_id)
             elif status != EXIT_NOT_MINE and not head.cancel_requested:
                 self._note_failure(study_id, driven.seq, f"{_ending(status)}. Its log ends:\n{driven.driver.tail()}")
 

@@ -1,8 +1,11 @@
-"""How the service's processes log: one JSON object a line, on stderr, with the request's or the study's id."""
+"""How the service's processes log: one JSON object a line, on stderr, with the request's or the study's id.
+
+At a terminal: readable lines, and none for the requests, which would run over what the person there types.
+"""
 
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 
@@ -12,14 +15,23 @@ def configure_logging(stream: TextIO | None = None, *, level: int = logging.INFO
 
     Tracebacks are plain: those with local variables would print keys, and take minutes where a variable is large.
     """
+    stream = stream or sys.stderr
+    at_terminal: list[Any] = [_without_requests] if stream.isatty() else []
     structlog.configure(
         processors=[
+            *at_terminal,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str),
+            structlog.dev.ConsoleRenderer() if at_terminal else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
     )
+
+
+def _without_requests(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    if event.get("event") == "request":
+        raise structlog.DropEvent
+    return event

@@ -3,12 +3,10 @@
 import contextlib
 import ipaddress
 import json
-import logging
 import os
 import shlex
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,9 +14,8 @@ from dataclasses import dataclass, replace
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
-import structlog
 import uvicorn
 
 from schemas.errors import PlaceRefused, Problem, SpecError
@@ -26,6 +23,7 @@ from service.app import create_app
 from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
 from service.launching import LocalLauncher
+from service.logs import configure_logging
 from service.settings import Settings
 from workers.cores import num_cores
 from workers.ledger.ledger import Ledger
@@ -52,6 +50,8 @@ class ServeOptions:
     """None: embedded, with the home's own ledger."""
     max_running: int | None = None
     only: Literal["api", "controller"] | None = None
+    names_records: bool = True
+    """Whether a place for the records was named: one of a database's processes must read what another has written."""
 
     @property
     def has_api(self) -> bool:
@@ -82,6 +82,11 @@ class ServeOptions:
                 " others, put a proxy with TLS before it, or give --database-url and keep the network private"
             )
             problems.append(Problem("--host", repr(self.host), allowed))
+        if self.database_url is not None and not self.database_url.startswith("postgresql"):
+            problems.append(Problem("--database-url", repr(self.database_url), "postgresql+psycopg://HOST/DATABASE"))
+        if self.database_url is not None and not self.names_records:
+            allowed = "a folder or s3:// that every process of this database sees (--records, WARMUP_BENCH_RECORDS)"
+            problems.append(Problem("--records", "none", allowed))
         if not 0 <= self.port <= 65535:
             problems.append(Problem("--port", str(self.port), "0 (any free one) to 65535"))
         if self.workers is not None and self.workers < 1:
@@ -100,7 +105,7 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
         SpecError, PlaceError: it cannot be served as asked; nothing has been started.
     """
     options.check()
-    _configure_logs()
+    configure_logging()
     places = replace(places, ledger=options.database_url or places.ledger)
     with ExitStack() as stack:
         lock = stack.enter_context(_only_one(places.home)) if options.has_controller else None
@@ -297,22 +302,3 @@ def _embedded_key(ledger: Ledger, home: Path, say: Callable[[str], None]) -> Pat
     partial.replace(path)
     say(f"key: {path} (made now, with every scope; only you may read it)")
     return path
-
-
-def _configure_logs() -> None:
-    """One JSON object a line on stderr; for a person at a terminal, readable lines."""
-    render: Any = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
-        render = structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -1,5 +1,6 @@
 """`warmup-bench serve`: the service, for this machine or, with a database, for a team."""
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def serve(
         database_url=database_url,
         max_running=max_running,
         only=None if only is None else only.value,
+        names_records=bool(records or os.environ.get("WARMUP_BENCH_RECORDS")),
     )
     options.check()
     where.check_writable()

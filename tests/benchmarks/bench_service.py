@@ -109,7 +109,7 @@ def _trials(count: int) -> Iterator[NewTrial]:
 @contextmanager
 def _serving(folder: Path, url: str, key: str) -> Iterator[tuple[psutil.Process, httpx.Client]]:
     command = [sys.executable, "-P", "-m", "service.cli.main", "serve", "--only", "api", "--port", "0"]
-    command += ["--home", str(folder / "home"), "--tracking-uri", "none"]
+    command += ["--home", str(folder / "home"), "--records", str(folder / "records"), "--tracking-uri", "none"]
     said = folder / "serve.log"
     with said.open("w") as log:
         environment = child_environment() | {

@@ -25,7 +25,7 @@ def test_an_api_and_a_controller_meet_in_a_database(postgres_server, tmp_path: P
     url = postgres_server.get_uri()
     with Ledger.open(url) as ledger:
         _, key = ledger.create_key("test", ("read", "submit"), "team")
-    flags = ("--database-url", url, "--only")
+    flags = ("--database-url", url, "--records", tmp_path / "records", "--only")
     with ended_at_last(tmp_path / "runs") as home, serve(home, *flags, "controller", "--workers", "1") as runner:
         assert not (home / "serve.key").exists()
         assert not (home / "ledger.sqlite").exists()
@@ -37,6 +37,10 @@ def test_an_api_and_a_controller_meet_in_a_database(postgres_server, tmp_path: P
                 place = f"/v1/studies/{made.json()['id']}"
                 wait_for(lambda: client.get(place).json()["state"] == "done", f"the study; {runner.said()}")
                 assert client.get(place).json()["counts"]["done"] == 8
+                trial = client.get(f"{place}/trials?limit=1").json()["items"][0]["id"]
+                rows = client.get(f"/v1/trials/{trial}/records?table=steps").json()["items"]
+                assert [row["step"] for row in rows] == list(range(20))
+                assert "all 8 trials done" in client.get(f"{place}/report", headers={"Accept": "text/plain"}).text
             assert api.stop() == 0
         assert runner.stop() == 0
         assert processes_of_home(home) == {}

@@ -120,6 +120,17 @@ def test_launches_that_bring_a_study_no_further_end_it_with_the_reason_and_the_l
     assert house.round(after_s=100.0) == []
 
 
+def test_a_done_study_whose_tracker_is_behind_is_published_on_after_its_driver_has_ended(house):
+    (study_id,) = queued(house.ledger)
+    (driver,) = house.round()
+    driver.complete()
+    house.ledger.set_publishing(study_id, "behind")
+    house.round()
+    assert house.launcher.published == [study_id]
+    house.round()
+    assert house.launcher.published == [study_id]
+
+
 def test_a_study_that_gets_further_each_time_is_launched_again_and_again(ledger):  # noqa: F811
     house = House(ledger, max_launches=2)
     (study_id,) = queued(ledger)

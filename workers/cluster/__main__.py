@@ -18,6 +18,7 @@ from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOS
 from workers.launcher import Driver as Child
 from workers.ledger.ledger import Ledger
 from workers.places import LEDGER, Places
+from workers.results.folder import date_now
 from workers.shared_ray import HOST
 
 log = logging.getLogger("warmup_bench.driver")
@@ -73,6 +74,8 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
         status = _write_results(ledger, study_id, places)
         if state is TrialState.DONE:
             ledger.set_study_state(study_id, state, fence=fence)
+            if status == EXIT_DONE:
+                date_now(places.study_folder(study_id))
         if publisher is not None and publisher.poll() not in (None, 0):
             log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
             publisher = start_publisher(study_id, places, follow=True)
