@@ -21,6 +21,8 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yam
 _UTF8 = ("utf-8", "utf8", "us-ascii", "")
 STUDY_TURNS = 2
 """Studies that are read, expanded and planned at the same time in one process."""
+MAX_YAML_BYTES = 128_000
+"""YAML is read a hundred times more slowly than JSON: a megabyte made to be slow would take its reader a minute."""
 # One at a time: its reader changes the process' filters of warnings for a moment.
 _YAML_TURN = threading.Lock()
 
@@ -44,6 +46,9 @@ class Body:
         """
         if not self.is_yaml:
             return parse_json(self.data, limits)
+        if len(self.data) > MAX_YAML_BYTES:
+            allowed = f"at most {MAX_YAML_BYTES:,} bytes of YAML; send what is larger as application/json"
+            raise SpecError([Problem("body", f"{len(self.data):,} bytes", allowed)])
         with _YAML_TURN:
             return parse_document(self.data, limits)
 

@@ -121,6 +121,13 @@ def test_a_yaml_bomb_is_a_422(client):
     problem(response, 422, "spec_refused")
 
 
+def test_much_yaml_is_refused_before_its_slow_reader_begins(client):
+    body = "\n".join(f"k{number}: 1" for number in range(15_000))
+    response = client.post("/v1/studies", content=body, headers={"Content-Type": "application/yaml"})
+    (error,) = problem(response, 422, "spec_refused")["errors"]
+    assert "send what is larger as application/json" in error["allowed"]
+
+
 def test_a_parameter_that_is_refused_is_named(client):
     errors = problem(client.get("/v1/studies?limit=0"), 422, "invalid_parameter")["errors"]
     assert errors == [{"field": "limit", "got": "'0'", "allowed": "greater than or equal to 1"}]

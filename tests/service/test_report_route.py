@@ -13,6 +13,7 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import structlog
 
 from service import report_writer, reports
 from service.routes.report import PAGE_POLICY
@@ -198,12 +199,13 @@ def test_who_does_not_want_to_wait_longer_is_told_when_to_come_again(service, st
     assert len(quick) == 1
 
 
-def test_a_failure_is_said_without_a_place_and_logged_with_its_cause(reader, places, study_id, capsys):
+def test_a_failure_is_said_without_a_place_and_logged_with_its_cause(reader, places, study_id):
     shutil.rmtree(places.records)
-    answer = get(reader, study_id)
+    with structlog.testing.capture_logs() as logged:
+        answer = get(reader, study_id)
     assert (answer.status_code, answer.json()["code"]) == (500, "report_failed")
     assert str(places.home) not in answer.text
-    assert "corrupt_record" in "".join(capsys.readouterr())  # on stdout, unless the log was set up before
+    assert any("corrupt_record" in str(line.get("error")) for line in logged)
 
 
 def test_stopping_the_service_ends_the_child(open_ledger, places, study_id, endless):
