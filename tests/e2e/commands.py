@@ -1,6 +1,7 @@
 """How an end-to-end test runs the command, looks into its home, and finds the processes that it has left."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,11 @@ def command(*arguments: object, cwd: Path, **more: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def hear_ctrl_c() -> None:
+    """In a child: take SIGINT, which a shell lets its background jobs ignore, and their children after them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(*arguments: object, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
     """`warmup-bench`, running."""
@@ -61,6 +67,7 @@ def started(*arguments: object, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     try:
         yield process

@@ -12,8 +12,9 @@ from tests.e2e.commands import environment
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    [text] = re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def block(language: str, holding: str = "") -> str:
+    found = re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    [text] = [text for text in found if holding in text]
     return text
 
 
@@ -22,7 +23,7 @@ def test_the_notebook_lines_run_the_study_and_give_a_table_and_a_figure(tmp_path
     # Fewer steps and seeds than the README's: the lines are what is tested here, not the machine.
     spec = block("yaml").replace("{steps: 200}", "{steps: 60}").replace("seeds: {count: 5}", "seeds: {count: 2}")
     (tmp_path / "study.yaml").write_text(spec, encoding="utf-8")
-    lines = block("python").replace('study.figure("', 'figure = study.figure("')
+    lines = block("python", "import warmup_bench").replace('study.figure("', 'figure = study.figure("')
     script = (
         lines + "\nassert figure.data\nassert len(study.trials) == 30\nassert set(study.trials.state) == {'done'}\n"
     )

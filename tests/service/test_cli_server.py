@@ -304,6 +304,7 @@ def test_ctrl_c_leaves_a_followed_study_running(live: Live, tmp_path: Path) -> N
         env=environment(WARMUP_BENCH_KEY=live.key),
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(3)]
