@@ -17,7 +17,7 @@ from schemas.trials import TrialState
 from service.cli import server as acting
 from service.cli.main import main
 from service.client import Client
-from tests.e2e.commands import COMMAND, as_file, environment
+from tests.e2e.commands import COMMAND, as_file, environment, hear_ctrl_c
 from tests.e2e.specs import digits
 from tests.ledger.making import drive, receipt
 from tests.service.live_server import Live, live_server
