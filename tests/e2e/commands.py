@@ -53,13 +53,15 @@ def command(*arguments: object, cwd: Path, **more: str) -> Ended:
 
 
 def hear_ctrl_c() -> None:
-    """In a child: take SIGINT, which a shell lets its background jobs ignore, and their children after them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Take SIGINT again where a shell lets its background jobs ignore it: their children would ignore it as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def started(*arguments: object, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
     """`warmup-bench`, running."""
+    hear_ctrl_c()
     process = subprocess.Popen(
         [COMMAND, *map(str, arguments)],
         cwd=cwd,
@@ -67,7 +69,6 @@ def started(*arguments: object, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,
     )
     try:
         yield process

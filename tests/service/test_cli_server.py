@@ -299,12 +299,12 @@ def test_a_server_far_away_without_tls_is_warned_of(said: Run, monkeypatch: pyte
 
 def test_ctrl_c_leaves_a_followed_study_running(live: Live, tmp_path: Path) -> None:
     file = file_of(tmp_path, "left")
+    hear_ctrl_c()
     process = subprocess.Popen(
         [COMMAND, "submit", str(file), "--follow", "--server", live.url, "--home", str(tmp_path / "home")],
         env=environment(WARMUP_BENCH_KEY=live.key),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,
     )
     assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(3)]
