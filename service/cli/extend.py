@@ -1,12 +1,11 @@
 """`warmup-bench extend STUDY FILE`: add to a study what a wider file has, and train only that."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import Problem, SpecError
-from service.cli.options import Data, Home, Json, Records, StudyId, TrackingUri, Workers, places, print_json, say
+from service.cli.options import Data, Home, Json, Out, Records, StudyId, TrackingUri, Workers, places, print_json, say
 from service.cli.server import KeyFile, ServerAddress, connected, find_study, named_server, study_json
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def extend(
     study: StudyId,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The whole study, wider: a YAML file.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")] = None,
+    out: Out = None,
     home: Home = None,
     records: Records = None,
     data: Data = None,

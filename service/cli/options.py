@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ TrackingUri = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY", help=STUDY_HELP)]
+Out = Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Trainers (default: one per core).")]
 
 

@@ -1,17 +1,14 @@
 """`warmup-bench report STUDY`: write a study's result folder again, from the ledger and the records."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from service.cli.options import Home, Json, Records, StudyId, places, print_json, say
+from service.cli.options import Home, Json, Out, Records, StudyId, places, print_json, say
 from service.cli.server import KeyFile, ServerAddress, named_server
 
 
 def report(
     study: StudyId,
-    out: Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")] = None,
+    out: Out = None,
     home: Home = None,
     records: Records = None,
     server: ServerAddress = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import WarmupBenchError
-from service.cli.options import Data, Home, Json, Records, TrackingUri, Workers, places, print_json, say
+from service.cli.options import Data, Home, Json, Out, Records, TrackingUri, Workers, places, print_json, say
 
 if TYPE_CHECKING:
     from service.preparing import Prepared
@@ -24,7 +24,7 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 def run(
     file: Annotated[str, typer.Argument(metavar="FILE|PRESET", help="The study: a YAML file, or a preset's name.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")] = None,
+    out: Out = None,
     home: Home = None,
     records: Records = None,
     data: Data = None,
