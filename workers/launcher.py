@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers import marks
 from workers.places import LEDGER, Places
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST = 0, 1, 3, 4, 5
@@ -130,9 +131,9 @@ def module_command(module: str) -> list[str]:
 def child_environment(study_id: str | None = None) -> dict[str, str]:
     """This environment without what could bring in a user's modules or another Ray, and with the study's mark."""
     environment = {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
-    environment["PYTHONUNBUFFERED"] = "1"
+    environment |= marks.KEPT | {"PYTHONUNBUFFERED": "1"}
     if study_id is not None:
-        environment["WARMUP_BENCH_RUN"] = study_id
+        environment[marks.STUDY] = study_id
     return environment
 
 

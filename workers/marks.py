@@ -14,6 +14,8 @@ STUDY = "WARMUP_BENCH_RUN"
 """The study that a process works for."""
 RAY = "WARMUP_BENCH_RAY"
 """The Ray that a process is part of, wherever it hangs in the tree."""
+KEPT = {"SPT_NOENV": "1"}
+"""Without it, a process of Ray that gives itself a title writes it over its environment, a mark of ours included."""
 PROC = Path("/proc")
 KILL_ROUNDS = 3
 """A process may start another while it is being killed."""

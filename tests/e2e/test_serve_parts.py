@@ -1,11 +1,14 @@
 """The parts of `serve` on their own: an API and a controller that share a Postgres; a Ray that nobody uses any more."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e.commands import wait_for
@@ -71,6 +74,8 @@ def test_a_shared_ray_is_started_once_and_replaced_when_it_was_killed(tmp_path: 
         first = shared.use()
         assert shared.use() is first
         wait_for(lambda: HostFacts.read(first.folder), "the Ray to be up")
+        members = wait_for(lambda: _titled_agents(first.process.pid), "Ray's agents to have given themselves a title")
+        assert members <= {process.pid for process in marks.marked(marks.RAY, first.folder.name)}
         first.process.kill()
         wait_for(lambda: not marks.lives(first.process), "its death")
         second = shared.use()
@@ -78,3 +83,13 @@ def test_a_shared_ray_is_started_once_and_replaced_when_it_was_killed(tmp_path: 
         assert list(marks.marked(marks.RAY, first.folder.name)) == []
         shared.stop()
         assert processes_of_home(home) == {}
+
+
+def _titled_agents(session: int) -> set[int]:
+    """Every process of that session, told by the kernel, not by its mark, once two agents have their titles."""
+    members = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and marks.lives(process):
+                members[process.pid] = process.cmdline()[0].strip()
+    return set(members) if {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= set(members.values()) else set()

@@ -25,7 +25,7 @@ class RayProcesses:
     def __init__(self, mark: str | None = None) -> None:
         self._mark = mark or f"{os.getpid()}-{uuid.uuid4().hex}"
         self._vital: dict[str, psutil.Process] = {}
-        os.environ[marks.RAY] = self._mark
+        os.environ.update(marks.KEPT | {marks.RAY: self._mark})
 
     @classmethod
     def of_another(cls, mark: str, vital: Mapping[str, tuple[int, float]]) -> "RayProcesses":
