@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.e2e.specs import digits
 from workers.ledger.rows import EventKind
 
 pytestmark = pytest.mark.slow
+DRIVER = "-m workers.cluster"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
     cwd = tmp_path_factory.mktemp("impatient")
     flags = (
         "run",
-        as_file(digits(6000), cwd / "study.yaml"),  # so long that it cannot end before the second Ctrl-C
+        as_file(digits(800), cwd / "study.yaml"),
         "--home",
         "home",
         "--out",
@@ -32,11 +34,29 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
     )
     with started(*flags, cwd=cwd) as process:
         wait_for(lambda: [event for event in events_of(cwd / "home") if event.kind is EventKind.PACK_PROGRESS], "steps")
+        # Held, so that the second Ctrl-C and the next command meet it at work however slow this machine is.
+        (driver,) = [pid for pid, line in processes_of(only_study(cwd / "home").id).items() if DRIVER in line]
+        os.kill(driver, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         first = ended(process)
-    return cwd, first, command(*flags, cwd=cwd)
+    with started(*flags, cwd=cwd) as process:
+        heard = _heard(process, "waiting for process")
+        os.kill(driver, signal.SIGCONT)
+        second = ended(process)
+    return cwd, first, Ended(second.status, second.out, heard + second.err)
+
+
+def _heard(process: "subprocess.Popen[str]", words: str) -> str:
+    """What a command says on stderr up to the line with these words, or to its end."""
+    assert process.stderr is not None
+    heard = ""
+    for line in iter(process.stderr.readline, ""):
+        heard += line
+        if words in line:
+            break
+    return heard
 
 
 def test_a_second_ctrl_c_says_what_is_kept_and_how_to_go_on(impatient: tuple[Path, Ended, Ended]) -> None:

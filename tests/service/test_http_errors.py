@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from schemas.errors import PlaceError
 from service.codes import Code
+from tests.e2e.commands import wait_for
 from tests.service.serving import serving, study
 
 KEYS = {"type", "title", "status", "detail", "code", "request_id"}
@@ -179,6 +180,8 @@ def test_the_log_has_request_id_key_and_study(client):
     with capture_logs(processors=[_with_context]) as logs:
         made = client.post("/v1/studies", json=study(), headers={"X-Request-ID": "trace-2"}).json()
         client.get(f"/v1/studies/{made['id']}", headers={"X-Request-ID": "trace-3"})
+        # An answer may arrive before its line is written.
+        wait_for(lambda: sum(line["event"] == "request" for line in logs) == 2, "two lines", 10.0)
     lines = {line["request_id"]: line for line in logs if line["event"] == "request"}
     assert lines["trace-2"]["study_id"] == lines["trace-3"]["study_id"] == made["id"]
     assert (lines["trace-2"]["route"], lines["trace-2"]["status"]) == ("/v1/studies", 202)
