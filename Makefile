@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench format golden clean
+.PHONY: demo test check contract bench format golden clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -31,6 +31,10 @@ check: $(STAMP)
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+# At least 2,000 generated requests on SQLite and as many on Postgres, in whatever order (a quarter of an hour).
+contract: $(STAMP)
+	@WARMUP_BENCH_CONTRACT_EXAMPLES=50 $(BIN)/python -m pytest -q -s tests/contract
 
 bench: $(STAMP)
 	@$(BIN)/python -P tests/benchmarks/run.py

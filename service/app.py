@@ -1,6 +1,5 @@
 """The application: routes, middleware and what they share, made for one ledger. Imports neither torch nor ray."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,8 +7,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from service.bodies import STUDY_TURNS
+from service.before_routing import BeforeRouting
+from service.bodies import StudyTurns
 from service.errors import add_handlers
+from service.idempotency import InFlight
 from service.live import LiveEvents
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
@@ -19,7 +20,6 @@ from service.reports import Reports
 from service.routes import catalog, description, events, extensions, health, presets, records, report, studies, trials
 from service.security import KeyCache
 from service.settings import Settings
-from service.studies import InFlight
 from workers.ledger.ledger import Ledger
 
 ROUTERS = (
@@ -34,6 +34,8 @@ ROUTERS = (
     description.router,
     health.router,
 )
+
+STREAM = "follow_study_events"
 
 
 def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
@@ -50,7 +52,7 @@ def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
     app.state.ledger = ledger
     app.state.keys = KeyCache(ledger, settings.key_cache_s)
     app.state.in_flight = InFlight()
-    app.state.study_turns = asyncio.Semaphore(STUDY_TURNS)
+    app.state.study_turns = StudyTurns()
     app.state.live = LiveEvents(ledger)
     app.state.metrics = Metrics(ledger, num_listeners=lambda: app.state.live.num_listeners)
     app.state.reports = Reports(settings.places, ledger.url)
@@ -58,6 +60,7 @@ def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app, allowed_methods)
+    app.add_middleware(BeforeRouting, allowed_methods=allowed_methods)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
@@ -65,9 +68,12 @@ def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
 
 
 def allowed_methods(scope: Scope) -> set[str]:
-    """The methods of every route at the path of a request."""
+    """The methods of every route at the path of a request; HEAD wherever a GET has an end."""
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    return {method for route in routes if route.path_regex.match(scope["path"]) for method in route.methods or ()}
+    here = [route for route in routes if route.path_regex.match(scope["path"])]
+    methods = {method for route in here for method in route.methods or ()}
+    has_head = "GET" in methods and all(route.operation_id != STREAM for route in here)
+    return methods | {"HEAD"} if has_head else methods
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """The study that a request brings: JSON or YAML by its Content-Type, read as the files of the command line are."""
 
+import asyncio
 import json
-import threading
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,12 +20,19 @@ from service.spec_files import parse_document, plain_document
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 _UTF8 = ("utf-8", "utf8", "us-ascii", "")
-STUDY_TURNS = 2
-"""Studies that are read, expanded and planned at the same time in one process."""
-MAX_YAML_BYTES = 128_000
-"""YAML is read a hundred times more slowly than JSON: a megabyte made to be slow would take its reader a minute."""
-# One at a time: its reader changes the process' filters of warnings for a moment.
-_YAML_TURN = threading.Lock()
+STUDY_TURNS, YAML_TURNS = 2, 1
+"""Studies that are read, expanded and planned at the same time in one process: of those in JSON, of those in YAML."""
+
+
+class StudyTurns:
+    """Who may read, expand and plan a study now. YAML takes its reader longer, so JSON does not wait for it."""
+
+    def __init__(self) -> None:
+        self._json, self._yaml = asyncio.Semaphore(STUDY_TURNS), asyncio.Semaphore(YAML_TURNS)
+
+    def of(self, *, is_yaml: bool) -> asyncio.Semaphore:
+        """What to hold meanwhile."""
+        return self._yaml if is_yaml else self._json
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,7 @@ class Body:
         Raises:
             SpecError: it is none.
         """
-        if not self.is_yaml:
-            return parse_json(self.data, limits)
-        if len(self.data) > MAX_YAML_BYTES:
-            allowed = f"at most {MAX_YAML_BYTES:,} bytes of YAML; send what is larger as application/json"
-            raise SpecError([Problem("body", f"{len(self.data):,} bytes", allowed)])
-        with _YAML_TURN:
-            return parse_document(self.data, limits)
+        return parse_document(self.data, limits) if self.is_yaml else parse_json(self.data, limits)
 
 
 async def _body(request: Request) -> AsyncIterator[Body]:
@@ -60,7 +62,8 @@ async def _body(request: Request) -> AsyncIterator[Body]:
     except ClientDisconnect:
         raise ApiProblem(Code.BAD_REQUEST, "the body was cut short") from None
     # Those that wait have no thread meanwhile: a few large studies leave every other route its threads.
-    async with request.app.state.study_turns:
+    turns: StudyTurns = request.app.state.study_turns
+    async with turns.of(is_yaml=is_yaml):
         yield Body(data, is_yaml)
 
 
@@ -98,19 +101,26 @@ def parse_json(data: bytes, limits: Limits) -> Any:
         raise SpecError([Problem("file", f"bytes that are no UTF-8 at offset {error.start}", "UTF-8 text")]) from error
     except RecursionError as error:
         raise SpecError([Problem("file", "a document nested too deeply", "a few levels")]) from error
-    except ValueError as error:
+    except _NotStrict as error:
         raise SpecError([Problem("file", str(error)[:100], "one JSON document")]) from error
+    except ValueError as error:  # the one thing that is left, which Python says in words for programmers
+        got = f"an integer of more than {sys.get_int_max_str_digits():,} digits"
+        raise SpecError([Problem("file", got, "numbers that a 64-bit float holds")]) from error
     return plain_document(document)
+
+
+class _NotStrict(ValueError):
+    """JSON that is not strict."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"duplicate key {ascii(key)[:60]}")
+            raise _NotStrict(f"duplicate key {ascii(key)[:60]}")
         found[key] = value
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name}, which is no number of JSON")
+    raise _NotStrict(f"{name}, which is no number of JSON")

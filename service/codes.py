@@ -49,4 +49,5 @@ class Code(StrEnum):
     LEDGER_UNAVAILABLE = "ledger_unavailable", 503, "The ledger cannot be reached"
     NOT_READY = "not_ready", 503, "The service is not ready"
     REPORT_BUSY = "report_busy", 503, "The report is not ready yet"
+    STOPPING = "stopping", 503, "The service is stopping"
     LISTENERS_FULL = "listeners_full", 503, "Too many event streams are open"

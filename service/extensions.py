@@ -8,20 +8,31 @@ from service.security import Principal
 from service.settings import Settings
 from service.studies import accepted, visible_head
 from workers.extending import ExtendResult, extend_study
+from workers.ledger.inputs import Idempotency
 from workers.ledger.ledger import Ledger
 
 
 def extend(
-    ledger: Ledger, settings: Settings, principal: Principal, study_id: str, document: Callable[[], Any]
+    ledger: Ledger,
+    settings: Settings,
+    principal: Principal,
+    study_id: str,
+    document: Callable[[], Any],
+    idempotency: Idempotency | None = None,
 ) -> ExtendResult:
-    """Add to a study what a wider spec has and it lacks.
+    """Add to a study what a wider spec has and it lacks. It counts against the quota of the key that the study has.
 
     Args:
         document: gives the document; asked only once the study is known to be there.
 
     Raises:
-        StudyNotFound, SpecError, DataMissing, WrongState, QuotaExceeded.
+        StudyNotFound, SpecError, DataMissing, WrongState, QuotaExceeded, IdempotencyConflict.
     """
     row = visible_head(ledger, principal, study_id)
+    asked = None if idempotency is None else (principal.owner, idempotency)
+    # Before the document is expanded: the quota may be used up by now, and the trials be there.
+    if asked is not None and (before := ledger.replayed_extension(*asked)) is not None:
+        return ExtendResult(before.head, before.round, before.num_new, is_replayed=True)
     request = accepted(ledger, settings, parse_study(document(), settings.limits), num_there=row.total)
-    return extend_study(ledger, row.id, request.study, request.trials, quota=settings.quotas.as_quota())
+    quota = settings.quotas.as_quota()
+    return extend_study(ledger, row.id, request.study, request.trials, quota=quota, asked=asked)

@@ -29,6 +29,16 @@ def configure_logging(stream: TextIO | None = None, *, level: int = logging.INFO
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),
     )
+    of_server = logging.getLogger("uvicorn.error")
+    of_server.handlers, of_server.propagate, of_server.level = [_ToStructlog(logging.WARNING)], False, logging.WARNING
+
+
+class _ToStructlog(logging.Handler):
+    """What uvicorn says itself, in the same shape."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        structlog.get_logger("uvicorn").log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
 def _without_requests(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What holds for every request: an id, safe headers, a bounded body, a log line, a count, and an answer in any case."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -15,6 +16,7 @@ from service.errors import ApiProblem, as_problem, problem_response
 from service.metrics import UNMATCHED, Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+RETRY_STOPPING_S = 5
 MAX_LOGGED = 64
 """Characters of what callers wrote that come into one line of the log."""
 SAFE_HEADERS = {
@@ -46,6 +48,11 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, answer)
+            except asyncio.CancelledError:
+                # The service ends, and this has had its time. Raised, it would be a traceback in the log.
+                if answer.status is None:
+                    problem = ApiProblem(Code.STOPPING, "send it again", headers={"Retry-After": str(RETRY_STOPPING_S)})
+                    await problem_response(scope, problem)(scope, receive, answer)
             except Exception as error:
                 log.exception("request failed", path=scope["path"][:1000], method=scope["method"])
                 if answer.status is None:

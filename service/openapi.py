@@ -11,6 +11,7 @@ from schemas.json_schema import study_json_schema
 from schemas.presets import preset_text
 from service.documented import PROBLEM, STUDY, problem_schema
 from service.errors import MEDIA_TYPE
+from service.examples import examples
 from service.spec_files import parse_document
 
 DESCRIPTION = """Learning-rate-warmup studies: submit one, follow it, read what it found.
@@ -48,6 +49,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             "quickstart": {"summary": "The quickstart study.", "value": parse_document(preset_text("quickstart"))}
         }
         _link(operations)
+        _exemplify(operations)
         app.openapi_schema = found
     return app.openapi_schema
 
@@ -72,6 +74,16 @@ def _link(operations: Iterable[dict[str, Any]]) -> None:
     for source, status, target, parameter, expression in _LINKS:
         links = by_id[source]["responses"][status].setdefault("links", {})
         links[target] = {"operationId": target, "parameters": {parameter: expression}}
+
+
+def _exemplify(operations: Iterable[dict[str, Any]]) -> None:
+    """Show what each operation answers where all is well."""
+    for operation in operations:
+        found = examples()[operation["operationId"]]
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                if status.startswith("2") and media_type in found:
+                    content["examples"] = {"quickstart": {"value": found[media_type]}}
 
 
 def _study_schemas() -> dict[str, Any]:

@@ -61,7 +61,7 @@ def prepare_wider(
         check_folder(folder, row.id)
         publish_data(ledger, places.data)
         found = extend_study(ledger, row.id, request.study, request.trials)
-    return Prepared(found.row, request.study, folder, is_new=False), found
+    return Prepared(ledger.study(row.id), request.study, folder, is_new=False), found
 
 
 @contextmanager

@@ -5,9 +5,6 @@ One at a time is written, once however many ask, and kept under the version of i
 
 import asyncio
 import contextlib
-import hashlib
-import importlib.metadata
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +18,7 @@ from service.errors import ApiProblem
 from service.report_writer import FILES, WRITE_S, ReportFailed, ReportWriter, make_room
 from workers.ledger.rows import StudyHead
 from workers.places import Places
+from workers.results.report_version import marked_version, report_version
 
 WAIT_S = 55.0
 """So long a request waits for a report; the writing goes on."""
@@ -75,7 +73,7 @@ class Reports:
         Raises:
             ApiProblem: 503, it is still being written, or too many are; 500, it could not be written.
         """
-        version = version_of(study)
+        version = report_version(study)
         while True:
             found = self._finished(study, version) or self._stored(study, version)
             if found is not None:
@@ -92,11 +90,9 @@ class Reports:
     def _finished(self, study: StudyHead, version: str) -> Report | None:
         """What the driver wrote when the study had ended."""
         folder = self._places.study_folder(study.id)
-        if study.finished_at is not None:
-            with contextlib.suppress(OSError):
-                if min((folder / name).stat().st_mtime for name in FILES) >= study.finished_at.timestamp():
-                    return Report(version, folder)
-        return None
+        if study.finished_at is None or marked_version(folder) != version:
+            return None
+        return Report(version, folder) if all((folder / name).is_file() for name in FILES) else None
 
     def _stored(self, study: StudyHead, version: str) -> Report | None:
         for one in [version, *self._still_fresh(study)]:
@@ -146,15 +142,6 @@ class Reports:
             if len(self._attempts) >= MAX_ATTEMPTS:
                 del self._attempts[next(iter(self._attempts))]
             self._attempts[study_id] = _Attempt(version, time.monotonic(), seconds)
-
-
-def version_of(study: StudyHead) -> str:
-    """What the report of a study depends on; publishing a final study's runs does not change it."""
-    said = [study.spec_hash, study.state, study.reason, study.total, study.continuations, str(study.finished_at)]
-    if study.finished_at is None:
-        said.append(study.version)
-    said.append(importlib.metadata.version("warmup-bench"))
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def _busy(why: str) -> ApiProblem:

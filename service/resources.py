@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -284,7 +285,7 @@ def trial_resource(row: TrialRow) -> dict[str, Any]:
     at = f"/v1/trials/{row.trial_id}"
     summary = None if row.summary is None else _NO_SUMMARY | row.summary
     links = {"self": at, "study": f"/v1/studies/{row.study_id}", "records": f"{at}/records"}
-    said = {name: getattr(row, name) for name in _SAME_IN_TRIAL}
+    said = dict(zip(_SAME_IN_TRIAL, _same_in_trial(row), strict=True))
     return {"id": row.trial_id, **said, "summary": summary, "links": links}
 
 
@@ -301,4 +302,5 @@ def _study_fields(row: StudyHead) -> dict[str, Any]:
 
 _SAME_IN_STUDY = tuple(name for name in StudyResource.model_fields if name != "links")
 _SAME_IN_TRIAL = tuple(name for name in TrialResource.model_fields if name not in ("id", "summary", "links"))
+_same_in_trial = attrgetter(*_SAME_IN_TRIAL)
 _NO_SUMMARY = dict.fromkeys(TrialSummary.model_fields)

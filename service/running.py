@@ -9,6 +9,7 @@ from schemas.errors import WarmupBenchError
 from schemas.trials import TrialState
 from service.preparing import Prepared
 from service.progress import Progress
+from workers.holders import has_ended, lease_owner, process_of
 from workers.launcher import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -16,9 +17,6 @@ from workers.launcher import (
     EXIT_RAY_LOST,
     EXIT_STOPPED,
     Driver,
-    has_ended,
-    lease_owner,
-    process_of,
     start_driver,
     start_publisher,
 )
@@ -54,6 +52,7 @@ class Watch:
         self._owner = lease_owner()
         self._awaited = self._owner
         self._counted_at = 0.0
+        self._is_publishing_said = False
         self.progress = Progress(total=row.total)
 
     @property
@@ -92,14 +91,24 @@ class Watch:
         Raises:
             KeyboardInterrupt: call `stop` then.
         """
+        if self._places.tracking_uri is not None and self._has_driver():
+            self._say_publishing()
         while self._has_driver():
             self._show_publishing(show)
         ended_well = self._driver is not None and self._driver.poll() == EXIT_DONE
         if ended_well or self._places.tracking_uri is None or self._is_published():
             return
+        self._say_publishing()
         self._publisher = start_publisher(self._row.id, self._places, follow=False)
         while self._publisher.poll() is None:
             self._show_publishing(show)
+
+    def _say_publishing(self) -> None:
+        if not self._is_publishing_said:
+            self._is_publishing_said = True
+            self.progress.notices.append(
+                f"publishing to MLflow; Ctrl-C is safe: `warmup-bench sync {self._row.id[:8]}` goes on"
+            )
 
     def _show_publishing(self, show: Callable[[Progress], None]) -> None:
         self._read()
@@ -199,7 +208,7 @@ class Watch:
     def _free_lease(self) -> None:
         # Its process is known to be gone, so nobody needs to wait for the lease to run out.
         lease = self._ledger.lease(self._row.id, "run")
-        if lease is not None and self._driver is not None and f":{self._driver.process.pid}:" in lease.owner:
+        if lease is not None and has_ended(lease.owner):
             self._ledger.release_lease(self._row.id, "run", lease.owner, lease.fence)
 
     def _launch(self) -> None:

@@ -1,6 +1,7 @@
 """`serve`: one process with the API, the controller in a thread of it, or one of the two alone. No torch, no Ray."""
 
 import contextlib
+import gc
 import ipaddress
 import json
 import os
@@ -8,6 +9,7 @@ import shlex
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -24,16 +26,20 @@ from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
 from service.launching import LocalLauncher
 from service.logs import configure_logging
-from service.settings import Settings
+from service.protocol import ProblemProtocol
+from service.settings import Settings, read_settings
 from workers.cores import num_cores
 from workers.ledger.ledger import Ledger
 from workers.places import Places
+from workers.shared_records import check_shared_records
 from workers.studies import publish_data
 
 MAX_RUNNING = 2
 LOCK = "serve.lock"
 KEY_OWNER = "local"
 """The owner of the key that a home gets, as of the studies that `run` makes there: both reuse each other's trials."""
+END_S = 7.0
+"""So long after it was asked to end the process is ended, if no driver is being saved."""
 ANSWERS_S = 3
 """So long answers under way, live streams among them, may take when the service ends."""
 
@@ -105,8 +111,9 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
         SpecError, PlaceError: it cannot be served as asked; nothing has been started.
     """
     options.check()
-    configure_logging()
     places = replace(places, ledger=options.database_url or places.ledger)
+    settings = read_settings(places, options.workers)
+    configure_logging()
     with ExitStack() as stack:
         lock = stack.enter_context(_only_one(places.home)) if options.has_controller else None
         listener = stack.enter_context(_listening(options.host, options.port)) if options.has_api else None
@@ -114,25 +121,26 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
         if lock is not None:
             lock(url)
         ledger = stack.enter_context(Ledger.open(places.ledger))
+        if options.database_url is not None:
+            check_shared_records(ledger, places.records)
         if options.has_controller:
             publish_data(ledger, places.data)
         key = _embedded_key(ledger, places.home, say) if options.database_url is None and options.has_api else None
-        _run(options, places, ledger, listener, _Ready(options, ledger, url, key, say))
+        _run(options, settings, ledger, listener, _Ready(options, ledger, url, key, say))
 
 
 def _run(
-    options: ServeOptions, places: Places, ledger: Ledger, listener: socket.socket | None, ready: "_Ready"
+    options: ServeOptions, settings: Settings, ledger: Ledger, listener: socket.socket | None, ready: "_Ready"
 ) -> None:
     stop = threading.Event()
-    server = _Server(uvicorn_config(places, ledger), ready) if listener is not None else None
+    server = _Server(uvicorn_config(settings, ledger), ready) if listener is not None else None
     controller = None
     if options.has_controller:
-        launcher = LocalLauncher(places, options.workers)
+        launcher = LocalLauncher(settings.places, options.workers)
         controller = Controller(ledger, launcher, ControllerSettings(max_running=options.num_running))
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if server is not None:
-            server.force_exit = stop.is_set()
             server.should_exit = True
         if controller is not None:
             controller.stop_soon()
@@ -143,6 +151,7 @@ def _run(
     reconciling = threading.Thread(target=controller.run, name="controller") if controller is not None else None
     if reconciling is not None:
         reconciling.start()
+    threading.Thread(target=_end_in_time, args=(stop, reconciling), name="end in time", daemon=True).start()
     try:
         if server is not None and listener is not None:
             server.run(sockets=[listener])
@@ -158,10 +167,24 @@ def _run(
         ready.say("stopped")
 
 
-def uvicorn_config(places: Places, ledger: Ledger) -> uvicorn.Config:
+def _end_in_time(stop: threading.Event, reconciling: threading.Thread | None) -> None:
+    """End the process once drivers are saved, though a thread still works on an answer that nobody will have.
+
+    A large study that is being read or expanded cannot be interrupted; of one that is cut off, nothing is kept.
+    """
+    stop.wait()
+    time.sleep(END_S)
+    if reconciling is not None:
+        reconciling.join()
+        time.sleep(1.0)  # for the ordinary end
+    os._exit(0)
+
+
+def uvicorn_config(settings: Settings, ledger: Ledger) -> uvicorn.Config:
     """The API's server. Requests are logged by the application."""
     return uvicorn.Config(
-        create_app(Settings(places=places), ledger),
+        create_app(settings, ledger),
+        http=ProblemProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -179,6 +202,9 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # What is there by now stays: to go through it would stop all requests for a quarter of a second, ever again.
+        gc.collect()
+        gc.freeze()
         await super().startup(sockets)
         if self.started:
             self._ready()

@@ -3,21 +3,15 @@
 import os
 import select
 import stat
-import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 
 from schemas.errors import Problem, SpecError
 from schemas.limits import Limits
 from schemas.presets import preset_names, preset_text
-from schemas.problems import did_you_mean, join_field, shortened, show
-from service.core_schema import CoreConstructor, CoreResolver
+from schemas.problems import did_you_mean, join_field, show
+from service.yaml_reader import MAX_DEPTH, MAX_NODES, read_yaml, too_deep, too_many
 
-MAX_NODES = 200_000
-MAX_DEPTH = 50
 MAX_BITS = 1_000
 PIPE_WAIT_S = 10.0
 """So long a pipe may be silent; one that nobody has opened for writing would be so for ever."""
@@ -79,7 +73,7 @@ def parse_document(data: bytes | str, limits: Limits | None = None) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError([Problem("file", f"bytes that are no UTF-8 at offset {error.start}", "UTF-8 text")]) from error
-    return plain_document(_load(text))
+    return plain_document(read_yaml(text))
 
 
 def plain_document(document: Any) -> Any:
@@ -96,35 +90,15 @@ def plain_document(document: Any) -> Any:
     return plain
 
 
-def _load(text: str) -> Any:
-    reader = YAML(typ="safe", pure=True)
-    reader.Resolver, reader.Constructor = CoreResolver, CoreConstructor
-    try:
-        with warnings.catch_warnings():
-            # YAML 1.2 (3.2.2.2) lets an anchor be used again: an alias means the one before it.
-            warnings.simplefilter("ignore", ReusedAnchorWarning)
-            return reader.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "file"
-        got = _one_line(error.problem or str(error)).removeprefix("but ").removeprefix("found ")
-        raise SpecError([Problem(where, got, "one YAML 1.2 document without duplicate keys")]) from error
-    except RecursionError as error:
-        raise SpecError([_too_deep()]) from error
-    # Whatever a reader of foreign bytes trips over, the bytes are no YAML document.
-    except (YAMLError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise SpecError([Problem("file", _one_line(str(error)) or "no YAML", "one YAML 1.2 document")]) from error
-
-
 def _check_size(document: Any) -> None:
-    # Counted with aliases written out, without writing them out: a few lines can stand for billions of nodes.
+    # Counted with aliases written out, without writing them out: a few lines can stand for billions of values.
     counts: dict[int, int] = {}
 
     def count(node: Any, depth: int) -> int:
         if not isinstance(node, dict | list):
             return 1
         if depth > MAX_DEPTH:
-            raise SpecError([_too_deep()])
+            raise SpecError([too_deep()])
         if id(node) not in counts:
             counts[id(node)] = MAX_NODES + 1  # an alias to itself never ends
             children = list(node.values()) if isinstance(node, dict) else node
@@ -132,8 +106,7 @@ def _check_size(document: Any) -> None:
         return counts[id(node)]
 
     if count(document, 0) > MAX_NODES:
-        got = f"more than {MAX_NODES:,} values once aliases are written out"
-        raise SpecError([Problem("file", got, f"at most {MAX_NODES:,}")])
+        raise SpecError([too_many()])
 
 
 def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
@@ -164,14 +137,5 @@ def _kind_of(key: Any) -> str:
     )
 
 
-def _too_deep() -> Problem:
-    return Problem("file", "a document nested too deeply", f"at most {MAX_DEPTH} levels")
-
-
 def _too_large(size: int, limits: Limits) -> Problem:
     return Problem("spec_bytes", str(size), f"at most {limits.spec_bytes}")
-
-
-def _one_line(text: str) -> str:
-    words = " ".join(text.split())
-    return shortened(words) if not words.isprintable() else words[:200]

@@ -1,9 +1,8 @@
 """What may be done with studies: submit, plan, find, list, cancel; for one principal, who sees its owner's alone."""
 
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,15 +24,13 @@ from workers.ledger.rows import StudyHead, StudyRow, TrialRow
 from workers.planning import expand_trials
 from workers.studies import create_study, published_datasets
 
-IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-IN_FLIGHT_RETRY_S = 1
 FIRST_VERSION = 1
 PLAN_STUDIES = 50
 """So many of an owner's newest studies are looked through for what packs were like."""
 _STUDY_ID = re.compile(r"[0-9a-f]{16}")
 _TRIAL_ID = re.compile(r"[0-9a-f]{64}")
 
-Head = TypeVar("Head", bound=StudyHead)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -44,55 +41,6 @@ class StudyFilter:
     name: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
-
-
-class InFlight:
-    """The idempotency keys of this process whose first request is not answered yet.
-
-    Another process' are not in it: there the ledger makes the second request wait for the study of the first.
-    """
-
-    def __init__(self) -> None:
-        self._keys: set[tuple[str, str]] = set()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def claimed(self, owner: str, key: str | None) -> Iterator[None]:
-        """Hold the key for a request.
-
-        Raises:
-            ApiProblem: 409, another request holds it.
-        """
-        if key is None:
-            yield
-            return
-        with self._lock:
-            if (owner, key) in self._keys:
-                said = {"Retry-After": str(IN_FLIGHT_RETRY_S)}
-                raise ApiProblem(
-                    Code.IDEMPOTENCY_KEY_IN_FLIGHT, "send the same request again in a second", headers=said
-                )
-            self._keys.add((owner, key))
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._keys.discard((owner, key))
-
-
-def idempotency_key(headers: list[str]) -> str | None:
-    """The key of a request, of all its Idempotency-Key headers.
-
-    Raises:
-        ApiProblem: 400, several, or not 1 to 255 visible ASCII characters.
-    """
-    if not headers:
-        return None
-    if len(headers) > 1 or not IDEMPOTENCY_KEY.fullmatch(headers[0]):
-        got = f"{len(headers)} headers" if len(headers) > 1 else show(headers[0])
-        detail = f"Idempotency-Key: got {got}, allowed 1 to 255 visible ASCII characters, once"
-        raise ApiProblem(Code.IDEMPOTENCY_KEY_MALFORMED, detail)
-    return headers[0]
 
 
 def submit(
@@ -117,6 +65,7 @@ def submit(
             study,
             accepted(ledger, settings, study).trials,
             owner=principal.owner,
+            key_id=principal.key_id,
             priority=priority,
             idempotency=idempotency,
             quota=settings.quotas.as_quota(),
@@ -125,14 +74,17 @@ def submit(
 
 
 def plan(ledger: Ledger, settings: Settings, principal: Principal, document: Any) -> dict[str, Any]:
-    """What `warmup-bench plan --json` prints, with what the principal may know of past studies. Writes nothing.
+    """What `warmup-bench plan --json` prints, for the trainers of this service and with what the principal may know of
+    past studies. Writes nothing.
 
     Raises:
         SpecError, DataMissing, QuotaExceeded.
     """
     request = accepted(ledger, settings, parse_study(document, settings.limits))
     owner = principal.owner
-    return plan_request(request, ledger, settings.places.home, owner=owner, most_studies=PLAN_STUDIES).as_json()
+    return plan_request(
+        request, ledger, settings.places.home, settings.workers, owner=owner, most_studies=PLAN_STUDIES
+    ).as_json()
 
 
 def accepted(ledger: Ledger, settings: Settings, study: Study, *, num_there: int = 0) -> Request:
@@ -202,10 +154,10 @@ def list_trials(
     Raises:
         StudyNotFound. ApiProblem: 400, a cursor that no page gave.
     """
-    study = visible_head(ledger, principal, study_id)
     inner = None if cursor is None else unseal("trials", cursor)
+    owner = principal.visible_owner
     try:
-        rows, following = ledger.trials_page(study.id, limit, inner, **wanted)
+        rows, following = _found(lambda: ledger.trials_page(study_id, limit, inner, owner=owner, **wanted), study_id)
     except ValueError:
         raise bad_cursor(cursor or "") from None
     return rows, following and seal("trials", following)
@@ -267,7 +219,7 @@ def _as_submitted(ledger: Ledger, row: StudyRow, study: Study) -> StudyRow:
     )
 
 
-def _found(find: Callable[[], Head], study_id: str) -> Head:
+def _found(find: Callable[[], Found], study_id: str) -> Found:
     # A prefix would be enough for the ledger; here it would tell which ids other owners' studies begin with.
     with suppress(StudyNotFound):
         if _STUDY_ID.fullmatch(study_id):

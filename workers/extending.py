@@ -1,6 +1,7 @@
 """Widening a study: what a wider spec adds to it becomes its next round; what it has stays as it is."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from schemas.catalog import dataset_facts
@@ -10,9 +11,10 @@ from schemas.extension import component_problems, measurement_problems
 from schemas.problems import show
 from schemas.study import Study, parse_study
 from schemas.trials import Seed, TrialSpec, total_steps
-from workers.ledger.inputs import NewTrial, Quota
+from workers.ledger.idempotency import AnsweredBefore
+from workers.ledger.inputs import Idempotency, NewTrial, Quota
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import StudyRow, TrialRow
+from workers.ledger.rows import StudyHead, StudyRow, TrialRow
 from workers.studies import new_trial, published_datasets
 
 MAX_NAMED = 5
@@ -23,15 +25,23 @@ MAX_NAMED = 5
 class ExtendResult:
     """A study, and what was added to it."""
 
-    row: StudyRow
+    row: StudyHead
     round: int | None
     """The number of the new round; None: there was nothing new."""
     num_new: int
     """Trials of the new round."""
+    is_replayed: bool = False
+    """Nothing was done now: the same request was answered so before."""
 
 
 def extend_study(
-    ledger: Ledger, study_id: str, study: Study, trials: Sequence[TrialSpec], *, quota: Quota | None = None
+    ledger: Ledger,
+    study_id: str,
+    study: Study,
+    trials: Sequence[TrialSpec],
+    *,
+    quota: Quota | None = None,
+    asked: tuple[str, Idempotency] | None = None,
 ) -> ExtendResult:
     """Make the trials that `study` has and the one in the ledger lacks its next round, and `study` its spec.
 
@@ -41,35 +51,55 @@ def extend_study(
     Args:
         study: the wider one, whole.
         trials: of `study`, expanded.
+        asked: owner and idempotency key of the request: when it comes again, it is answered alike and nothing is done.
 
     Raises:
         SpecError: a trial of the study is gone, or measured or named otherwise; or `study` has another name or device.
         WrongState: there are new trials, and the study runs. QuotaExceeded. DataMissing. StudyNotFound.
+        IdempotencyConflict.
     """
     while True:
-        row = ledger.study(study_id)
-        kept = _compare(ledger, row, study, trials)
-        if problems := _problems(row, study, trials, kept):
-            raise SpecError(problems)
-        new = [trial for trial in trials if trial.trial_id not in kept.trial_ids]
-        if not new:
-            return ExtendResult(ledger.continue_study(row.id, quota=quota), None, 0)
-        number = ledger.rounds(row.id)[-1].round + 1
-        try:
-            wider = ledger.extend_study(
-                row.id,
-                spec=dict(study.resolved),
-                spec_hash=study.spec_hash,
-                was_spec_hash=row.spec_hash,
-                body={"spec": dict(study.resolved)},
-                trials=_new_trials(ledger, study, new, row.total, number),
-                quota=quota,
-            )
-        except WrongState:
-            if ledger.study_head(row.id).spec_hash == row.spec_hash:
-                raise
-            continue  # somebody else was faster: what is new is asked again
-        return ExtendResult(wider, number, len(new))
+        if asked is not None and (before := ledger.replayed_extension(*asked)) is not None:
+            return ExtendResult(before.head, before.round, before.num_new, is_replayed=True)
+        with suppress(AnsweredBefore, _Overtaken):  # somebody else was faster: what is new is asked again
+            return _extend(ledger, ledger.study(study_id), study, trials, quota, asked)
+
+
+class _Overtaken(Exception):
+    """The study was extended while this extension was being prepared."""
+
+
+def _extend(
+    ledger: Ledger,
+    row: StudyRow,
+    study: Study,
+    trials: Sequence[TrialSpec],
+    quota: Quota | None,
+    asked: tuple[str, Idempotency] | None,
+) -> ExtendResult:
+    kept = _compare(ledger, row, study, trials)
+    if problems := _problems(row, study, trials, kept):
+        raise SpecError(problems)
+    new = [trial for trial in trials if trial.trial_id not in kept.trial_ids]
+    if not new:
+        return ExtendResult(ledger.continue_study(row.id, quota=quota, asked=asked), None, 0)
+    number = ledger.rounds(row.id)[-1].round + 1
+    try:
+        wider = ledger.extend_study(
+            row.id,
+            spec=dict(study.resolved),
+            spec_hash=study.spec_hash,
+            was_spec_hash=row.spec_hash,
+            body={"spec": dict(study.resolved)},
+            trials=_new_trials(ledger, study, new, row.total, number),
+            quota=quota,
+            asked=asked,
+        )
+    except WrongState:
+        if ledger.study_head(row.id).spec_hash == row.spec_hash:
+            raise
+        raise _Overtaken from None
+    return ExtendResult(wider, number, len(new))
 
 
 @dataclass

@@ -110,6 +110,7 @@ def server_answer(client: "Client", study: "StudyWithSpec") -> dict[str, Any]:
 
     report: dict[str, Any] = {}
     if study.state.is_final and study.counts.done:
+        say("waiting for its report, which the server may have to write first ...")
         try:
             report = client.report(study.id)
         except ApiError as error:

@@ -56,6 +56,8 @@ def list_keys(home: Home = None, database_url: DatabaseUrl = None, as_json: Json
         return
     if not rows:
         print("no keys; `warmup-bench keys create` makes one")
+        return
+    print(f"{'key':14}  {'state':18}  {'scopes':17}  {'owner':14}  name")
     for row in rows:
         ended = f"revoked {row.revoked_at:%Y-%m-%d}" if row.revoked_at else "valid"
         print(f"{row.id}  {ended:18}  {','.join(sorted(row.scopes)):17}  {row.owner:14}  {row.name}")

@@ -3,13 +3,31 @@
 import json
 import math
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from schemas.errors import Problem, SpecError
+from schemas.problems import show
 from workers.places import Places
 
+
+def integer(flag: str) -> Callable[[str], int]:
+    """`parser=` of an option that takes an integer: refuses in the words of every other refusal."""
+
+    def parsed(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise SpecError([Problem(flag, show(text), "an integer")]) from None
+
+    return parsed
+
+
+WIDTH = 80
 STUDY_HELP = "A study's id, the first digits of it, its name, or its result folder's name."
 Home = Annotated[str | None, typer.Option("--home", help="Home folder (WARMUP_BENCH_HOME, ~/.warmup-bench).")]
 Records = Annotated[str | None, typer.Option("--records", help="Where record files go (default HOME/records).")]
@@ -20,7 +38,10 @@ TrackingUri = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY", help=STUDY_HELP)]
 Out = Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trainers (default: one per core).")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", parser=integer("--workers"), metavar="INTEGER", help="Trainers (default: one per core)."),
+]
 
 
 def places(
@@ -39,6 +60,12 @@ def places(
 def say(text: str) -> None:
     """A line for people, on stderr: stdout is for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def in_columns(name: str, text: str, *, indent: int) -> str:
+    """A name and, beside it, a text in lines that fit a terminal."""
+    lines = textwrap.wrap(text, WIDTH - indent, break_on_hyphens=False) or [""]
+    return "\n".join(f"{name if index == 0 else '':{indent}}{line}".rstrip() for index, line in enumerate(lines))
 
 
 def print_json(value: Any) -> None:

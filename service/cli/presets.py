@@ -7,7 +7,7 @@ import typer
 from schemas.errors import Problem, SpecError
 from schemas.presets import preset_names, preset_text
 from schemas.problems import did_you_mean, show
-from service.cli.options import Json, print_json
+from service.cli.options import Json, in_columns, print_json
 
 
 def presets(
@@ -15,6 +15,7 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """List the studies that ship with the program, or print one."""
+    from service.preset_descriptions import preset_description
     from service.spec_files import parse_document
 
     if name is not None:
@@ -26,9 +27,9 @@ def presets(
         else:
             print(preset_text(name), end="")
         return
-    found = [(preset, parse_document(preset_text(preset)).get("description", "")) for preset in preset_names()]
+    found = [(preset, preset_description(preset)) for preset in preset_names()]
     if as_json:
         print_json([{"name": preset, "description": description} for preset, description in found])
         return
     for preset, description in found:
-        print(f"{preset:20} {description}")
+        print(in_columns(preset, description, indent=16))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import Json, print_json
+from service.cli.options import Json, in_columns, print_json
 
 
 def schema(
@@ -26,4 +26,4 @@ def schema(
         print_json(found)
         return
     for family, names in found.items():
-        print(f"{family:10} {', '.join(names)}")
+        print(in_columns(family, ", ".join(names), indent=11))

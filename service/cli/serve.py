@@ -1,27 +1,37 @@
 """`warmup-bench serve`: the service, for this machine or, with a database, for a team."""
 
 import os
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from service.cli.options import Data, Home, Records, TrackingUri, places, say
+from schemas.errors import Problem, SpecError
+from schemas.problems import show
+from service.cli.options import Data, Home, Records, TrackingUri, integer, places, say
+
+PARTS = ("api", "controller")
 
 
-class Part(StrEnum):
-    """What `--only` may name."""
-
-    API = "api"
-    CONTROLLER = "controller"
+def _part(text: str) -> str:
+    if text not in PARTS:
+        raise SpecError([Problem("--only", show(text), " or ".join(PARTS))])
+    return text
 
 
 def serve(
     home: Home = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", parser=integer("--port"), metavar="INTEGER", help="0: any that is free.")
+    ] = 8000,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Trainers of all studies together (default: one per core).")
+        int | None,
+        typer.Option(
+            "--workers",
+            parser=integer("--workers"),
+            metavar="INTEGER",
+            help="Trainers of all studies together (default: one per core).",
+        ),
     ] = None,
     database_url: Annotated[
         str | None,
@@ -33,9 +43,17 @@ def serve(
         ),
     ] = None,
     max_running: Annotated[
-        int | None, typer.Option("--max-running", help="Studies that run at a time (default: 2, or 1 on one core).")
+        int | None,
+        typer.Option(
+            "--max-running",
+            parser=integer("--max-running"),
+            metavar="INTEGER",
+            help="Studies that run at a time (default: 2, or 1 on one core).",
+        ),
     ] = None,
-    only: Annotated[Part | None, typer.Option("--only", help="One of the two parts, alone.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", parser=_part, metavar="api|controller", help="One of the two parts, alone.")
+    ] = None,
     records: Records = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
@@ -45,6 +63,7 @@ def serve(
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
     from service.serve import ServeOptions
     from service.serve import serve as run
+    from service.settings import read_settings
 
     options = ServeOptions(
         host=host,
@@ -52,10 +71,11 @@ def serve(
         workers=workers,
         database_url=database_url,
         max_running=max_running,
-        only=None if only is None else only.value,
+        only=only,  # type: ignore[arg-type]  # one of PARTS
         names_records=bool(records or os.environ.get("WARMUP_BENCH_RECORDS")),
     )
     options.check()
+    read_settings(where, workers)  # refused before anything is made
     where.check_writable()
     where.make_home()
     run(options, where, say)

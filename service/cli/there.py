@@ -73,6 +73,10 @@ def report_there(there: "Server", words: str, out: Path | None, *, as_json: bool
         print_json({"folder": str(folder), "verdict": verdict})
         return
     print(f"{_text(verdict)}\nreport {folder / 'report.html'}")
+    say(
+        "no tables: the server hands out a trial's rows at /v1/trials/ID/records (service.client:"
+        " Client(...).records_table(ID))"
+    )
 
 
 def _line_item(study: "Study") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from schemas.problems import show
 from service.client.asking import Asking
 from service.client.errors import ServerUnreachable, SubmitUnanswered
 from service.client.events import Event, Follower
-from service.client.models import Catalog, ExtendedStudy, Page, Preset, Study, StudyWithSpec, Trial
+from service.client.models import Catalog, ExtendedStudy, Preset, Study, StudyWithSpec, Trial
 from service.client.records import Ask, read_columns, read_table
 from service.client.transport import HTML, JSON, PARQUET, TEXT, YAML, Transport
 from service.client.waiting import wait_until_final
@@ -178,13 +178,17 @@ class Client:
         headers = {"If-Match": f'"{version}"'}
         return self._asking.read(self._asking.send("POST", path, may_repeat=False, headers=headers), Study)
 
-    def extend(self, study_id: str, document: Document) -> ExtendedStudy:
+    def extend(self, study_id: str, document: Document, *, idempotency_key: str | None = None) -> ExtendedStudy:
         """Widen a study to a document that holds every trial of it; only what is missing is run.
 
-        Doing so twice is doing so once, so it is repeated when no answer comes; `extension.num_new` may then be 0.
+        Doing so twice is doing so once, and is answered alike: it is repeated when no answer comes.
+
+        Args:
+            idempotency_key: a new one where not given.
         """
-        response = self._asking.send("POST", f"{_study(study_id)}:extend", **_body(document))
-        return self._asking.read(response, ExtendedStudy)
+        body = _body(document)
+        body["headers"]["Idempotency-Key"] = _checked_idempotency_key(idempotency_key or str(uuid.uuid4()))
+        return self._asking.read(self._asking.send("POST", f"{_study(study_id)}:extend", **body), ExtendedStudy)
 
     def report(self, study_id: str) -> dict[str, Any]:
         """The report as data: verdict, ranking, figures' numbers. Of a half-done study too."""
@@ -208,7 +212,7 @@ class Client:
 
     def presets(self) -> list[Preset]:
         """The studies that ship with the server."""
-        return [Preset.model_validate(item) for item in self._asking.get("presets", Page).items]
+        return list(self._asking.pages("presets", Preset, {"limit": PAGE}))
 
     def preset(self, name: str) -> str:
         """The YAML of one of them."""
@@ -234,8 +238,9 @@ def _texts(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked_idempotency_key(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]{1,255}", text):
-        raise SpecError([Problem("idempotency_key", show(text), "1 to 255 visible ASCII characters")])
+    if not re.fullmatch(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}", text):
+        allowed = "1 to 255 visible ASCII characters, the first of them no quote"
+        raise SpecError([Problem("idempotency_key", show(text), allowed)])
     return text
 
 

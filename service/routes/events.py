@@ -17,6 +17,7 @@ from service.codes import Code
 from service.documented import problems
 from service.errors import ApiProblem
 from service.live import LiveEvents
+from service.parameters import ONCE
 from service.resources import Resource
 from service.security import LedgerOf, Reader
 from service.strict_json import to_json
@@ -97,6 +98,7 @@ class _Stream(EventSourceResponse):
 @router.get(
     "/studies/{study_id:id}/events",
     operation_id="follow_study_events",
+    dependencies=[ONCE],
     response_class=Response,
     responses={
         200: {"description": "The events.", "content": {"text/event-stream": {"itemSchema": _item_schema()}}},

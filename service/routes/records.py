@@ -12,6 +12,7 @@ from service.codes import Code
 from service.documented import NEXT_LINK, problems
 from service.errors import ApiProblem
 from service.negotiation import negotiated
+from service.parameters import ONCE
 from service.record_pages import RecordPages, as_parquet, selection_of
 from service.resources import Resource
 from service.routes import answer, next_link
@@ -70,6 +71,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/trials/{trial_id:id}/records",
     operation_id="read_trial_records",
+    dependencies=[ONCE],
     response_class=Response,
     responses=_ANSWERS | problems(400, 401, 403, 404, 406, 422),
 )

@@ -13,6 +13,7 @@ from schemas.trials import TrialState
 from service import studies
 from service.bodies import SpecBody
 from service.documented import ETAG, LOCATION, NEXT_LINK, STUDY_BODY, problems
+from service.parameters import ONCE, IdempotencyKey, PageQuery, Text
 from service.resources import (
     PlanResource,
     StudyPage,
@@ -36,9 +37,6 @@ def _written_out(value: str) -> str:
     return value
 
 
-Limit = Annotated[int, Field(ge=1, le=1_000)]
-Cursor = Annotated[str, Field(min_length=1, max_length=200)]
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", description="Cancel only if the study is still of this version.")
@@ -55,13 +53,9 @@ class SubmitQuery(BaseModel):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
 
-class ListQuery(BaseModel):
+class ListQuery(PageQuery):
     """Which studies, and how many at a time."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Limit = 50
-    cursor: Cursor | None = None
     state: TrialState | None = None
     name: Annotated[Text | None, Field(description="A whole name, or the beginning of one and `*`.")] = None
     created_after: Time | None = None
@@ -76,6 +70,7 @@ class ListQuery(BaseModel):
 @router.post(
     "/studies",
     operation_id="submit_study",
+    dependencies=[ONCE],
     status_code=202,
     response_model=StudyResource,
     responses={202: {"headers": {"Location": LOCATION}}, **problems(400, 401, 403, 409, 422, 429)},
@@ -84,19 +79,13 @@ class ListQuery(BaseModel):
 def submit_study(
     request: Request,
     caller: Submitter,
+    key: IdempotencyKey,
     ledger: LedgerOf,
     settings: SettingsOf,
-    body: SpecBody,
     query: Annotated[SubmitQuery, Query()],
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key", description="1 to 255 visible ASCII characters: makes the request safe to repeat."
-        ),
-    ] = None,
+    body: SpecBody,
 ) -> Response:
     """Queue a study. It is in the ledger when this answers; no work has begun."""
-    key = studies.idempotency_key(request.headers.getlist("idempotency-key"))
     with request.app.state.in_flight.claimed(caller.owner, key):
         row, replayed = studies.submit(
             ledger,
@@ -139,6 +128,7 @@ def cancel_study(study_id: str, caller: Submitter, ledger: LedgerOf, if_match: I
 @router.get(
     "/studies",
     operation_id="list_studies",
+    dependencies=[ONCE],
     response_model=StudyPage,
     responses={200: {"headers": {"Link": NEXT_LINK}}, **problems(400, 401, 403, 422)},
 )

@@ -3,28 +3,23 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.trials import Outcome, TrialState
 from service import studies
 from service.documented import NEXT_LINK, problems
+from service.parameters import ONCE, PageQuery, Text
 from service.resources import TrialPage, TrialResource, page_of, trial_resource
 from service.routes import answer, next_link
-from service.routes.studies import Cursor, Limit, Text
 from service.security import LedgerOf, Reader
 
 router = APIRouter(prefix="/v1", tags=["trials"])
 
 
-class TrialsQuery(BaseModel):
+class TrialsQuery(PageQuery):
     """Which trials of the study, and how many at a time. Names are those of the study."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Limit = 50
-    cursor: Cursor | None = None
     state: TrialState | None = None
     outcome: Outcome | None = None
     workload: Text | None = None
@@ -35,6 +30,7 @@ class TrialsQuery(BaseModel):
 @router.get(
     "/studies/{study_id:id}/trials",
     operation_id="list_trials",
+    dependencies=[ONCE],
     response_model=TrialPage,
     responses={200: {"headers": {"Link": NEXT_LINK}}, **problems(400, 401, 403, 404, 422)},
 )

@@ -10,10 +10,10 @@ import pytest
 from schemas.errors import DataMissing, QuotaExceeded, SpecError, WrongState
 from schemas.study import parse_study
 from schemas.trials import TrialState
-from tests.ledger.making import drive, finish, packs_of
+from tests.ledger.making import at_once, drive, finish, packs_of
 from tests.service.serving import DIGITS_FACTS, study
 from workers.extending import ExtendResult, extend_study
-from workers.ledger.inputs import Quota
+from workers.ledger.inputs import Idempotency, Quota
 from workers.ledger.ledger import Ledger
 from workers.planning import expand_trials
 from workers.studies import create_study, published_datasets
@@ -244,12 +244,22 @@ def test_a_study_planned_on_the_cpu_is_not_extended_for_a_gpu(ledger):
     assert extend(ledger, study_id, study(3) | {"execution": {"device": "cpu"}}).num_new == 4
 
 
-def test_the_owners_quota_counts_what_is_added_alone(ledger):
+def test_the_quota_counts_what_is_added_alone(ledger):
     study_id = create(ledger)
     play(ledger, study_id)
     with pytest.raises(QuotaExceeded, match=r"trials_unfinished: got 0 [+] 8, allowed 7"):
         extend(ledger, study_id, study(4), quota=Quota(trials_unfinished=7))
     assert extend(ledger, study_id, study(4), quota=Quota(trials_unfinished=8)).num_new == 8
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_of_many_at_once_with_one_key_one_extends_and_all_are_answered_alike(ledger, seeds):
+    study_id = create(ledger)
+    asked = ("team", Idempotency("key", "a" * 64))
+    answers = at_once(6, lambda i: extend(ledger, study_id, study(seeds), asked=asked))
+    assert len({(answer.round, answer.num_new, answer.row.version) for answer in answers}) == 1
+    assert sum(not answer.is_replayed for answer in answers) == 1
+    assert len(ledger.rounds(study_id)) == (2 if seeds == 4 else 1)
 
 
 def test_a_data_set_that_is_not_in_the_catalog_is_missing(tmp_path):

@@ -36,12 +36,13 @@ def statements(ledger):
     event.remove(ledger.engine, "before_cursor_execute", note)
 
 
-def plan_of(ledger, ask):
-    """The steps of SQLite's plan for the last statement of `ask`."""
+def plan_of(ledger, ask, *, which=-1):
+    """The steps of SQLite's plan for the last question of `ask`, or another one."""
     with statements(ledger) as seen:
         ask(ledger)
+    question, parameters = [one for one in seen if one[0].startswith("SELECT")][which]
     with ledger.read() as connection:
-        return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[-1][0]}", seen[-1][1])]
+        return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", parameters)]
 
 
 PAGES = {
@@ -91,7 +92,7 @@ def test_a_page_is_a_walk_along_the_index_of_its_filters(home, page, is_first):
     ask, index = PAGES[page]
     home.some_study = new_study(home, 1).id
     cursor = f"{2**40}-{ID}" if page.startswith("studies") else "7"
-    (step,) = plan_of(home, lambda ledger: ask(ledger) if is_first else ask(ledger, cursor=cursor))
+    (step,) = plan_of(home, lambda ledger: ask(ledger) if is_first else ask(ledger, cursor=cursor), which=0)
     assert f"INDEX {index}" in step
     if not is_first:
         assert step.startswith("SEARCH")
@@ -121,6 +122,19 @@ def test_no_read_of_the_service_goes_through_a_whole_table(home, read):
 
     steps = plan_of(home, ask)
     assert not [step for step in steps if step.startswith("SCAN")], steps
+
+
+def test_a_page_of_an_owner_s_trials_is_a_walk_along_the_index_too(home):
+    steps = plan_of(home, lambda ledger: ledger.trials_page(new_study(ledger, 3, owner="a").id, 2, owner="a"))
+    assert "INDEX uq_trials_position" in steps[0]
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+
+
+def test_a_page_of_trials_is_one_question(home):
+    study = new_study(home, 3, owner="a")
+    with statements(home) as seen:
+        assert len(home.trials_page(study.id, 2, owner="a")[0]) == 2
+    assert len([statement for statement, _ in seen if statement.startswith("SELECT")]) == 1
 
 
 def test_the_counts_of_a_study_are_read_without_its_trials(home):

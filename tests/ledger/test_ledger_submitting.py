@@ -1,4 +1,4 @@
-"""Submitting: once per idempotency key, within the owner's quota, however many do so at once."""
+"""Submitting: once per idempotency key, within the key's quota, however many do so at once."""
 
 import pytest
 
@@ -78,24 +78,24 @@ def test_of_many_at_once_with_one_key_and_two_bodies_one_body_wins(ledger):
     assert len(set(ids) - {None}) == len(ledger.list_studies()[0]) == 1
 
 
-def test_usage_is_what_an_owner_has_unfinished(ledger):
-    assert ledger.usage("a") == Usage(0, 0, 0, 0)
-    new_study(ledger, owner="b")
-    study = new_study(ledger, trials=with_steps(new_trials(4), 100), owner="a")
+def test_usage_is_what_is_unfinished_of_one_key(ledger):
+    assert ledger.usage("k_a") == Usage(0, 0, 0, 0)
+    new_study(ledger, key_id="k_b")
+    study = new_study(ledger, trials=with_steps(new_trials(4), 100), key_id="k_a")
     assert (study.steps, study.steps_unfinished) == (400, 400)
-    assert ledger.usage("a") == Usage(1, 0, 4, 400)
+    assert ledger.usage("k_a") == Usage(1, 0, 4, 400)
 
 
 def test_usage_falls_as_trials_become_final(ledger):
-    study_id, fence, pack_ids = planned(ledger, owner="a", trials=with_steps(new_trials(4), 100))
+    study_id, fence, pack_ids = planned(ledger, key_id="k_a", trials=with_steps(new_trials(4), 100))
     ledger.set_study_state(study_id, TrialState.RUNNING, fence=fence)
     finish(ledger, study_id, fence, pack_ids[:1])
-    assert ledger.usage("a") == Usage(0, 1, 2, 200)
+    assert ledger.usage("k_a") == Usage(0, 1, 2, 200)
     ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)
-    assert ledger.usage("a") == Usage(0, 0, 0, 0)
+    assert ledger.usage("k_a") == Usage(0, 0, 0, 0)
     study = ledger.continue_study(study_id)
     assert (study.steps, study.steps_unfinished) == (400, 200)
-    assert ledger.usage("a") == Usage(1, 0, 2, 200)
+    assert ledger.usage("k_a") == Usage(1, 0, 2, 200)
 
 
 QUOTAS = {
@@ -109,12 +109,12 @@ QUOTAS = {
 def test_a_study_beyond_the_quota_is_refused_whole(ledger, name):
     quota, fit = QUOTAS[name]
     for _ in range(fit):
-        new_study(ledger, trials=with_steps(new_trials(4), 100), owner="a", quota=quota)
+        new_study(ledger, trials=with_steps(new_trials(4), 100), key_id="k_a", quota=quota)
     with pytest.raises(QuotaExceeded, match=f"{name}: got .* wait until some of it is done") as refused:
-        new_study(ledger, trials=with_steps(new_trials(4), 100), owner="a", quota=quota)
+        new_study(ledger, trials=with_steps(new_trials(4), 100), key_id="k_a", quota=quota)
     assert refused.value.can_ever_fit
     assert (refused.value.quota, len(ledger.list_studies()[0])) == (name, fit)
-    new_study(ledger, trials=with_steps(new_trials(4), 100), owner="b", quota=quota)
+    new_study(ledger, trials=with_steps(new_trials(4), 100), key_id="k_b", quota=quota)
 
 
 def test_a_study_that_is_larger_than_the_quota_can_never_fit(ledger):
@@ -132,9 +132,9 @@ def test_a_replay_is_answered_when_the_quota_is_used_up(ledger):
 def test_many_at_once_do_not_exceed_a_quota_together(ledger):
     def submit(i):
         try:
-            return new_study(ledger, 20, owner="a", quota=Quota(studies_queued=3)).id
+            return new_study(ledger, 20, key_id="k_a", quota=Quota(studies_queued=3)).id
         except QuotaExceeded:
             return None
 
     assert at_once(8, submit).count(None) == 5
-    assert ledger.usage("a").num_queued == 3
+    assert ledger.usage("k_a").num_queued == 3

@@ -12,6 +12,7 @@ import uvicorn
 
 from service.app import create_app
 from service.logs import configure_logging
+from service.protocol import ProblemProtocol
 from service.settings import Settings
 from workers.ledger.ledger import Ledger
 from workers.places import Places
@@ -68,7 +69,14 @@ def serving(ledger: Ledger, places: Places, **settings: Any) -> Iterator[Service
 @contextmanager
 def served(app: Any, *, port: int = 0) -> Iterator[str]:
     """The base URL of the application, on a port of its own unless one is given."""
-    facts = {"log_config": None, "ws": "none", "lifespan": "on", "loop": "asyncio", "timeout_graceful_shutdown": 1}
+    facts = {
+        "http": ProblemProtocol,
+        "log_config": None,
+        "ws": "none",
+        "lifespan": "on",
+        "loop": "asyncio",
+        "timeout_graceful_shutdown": 1,
+    }
     server = uvicorn.Server(uvicorn.Config(app, port=port, **facts))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -51,6 +51,16 @@ def test_json_gives_id_and_key(said: Callable[..., Any], home: Path) -> None:
     assert listed == {name: value for name, value in made.items() if name != "key"}
 
 
+def test_keys_are_listed_below_the_names_of_their_columns(said: Callable[..., Any], home: Path) -> None:
+    said("create", "--name", "laptop", "--scope", "read", "--owner", "team", "--home", home)
+    head, line = said("list", "--home", home)[1].splitlines()
+    assert head.split() == ["key", "state", "scopes", "owner", "name"]
+    assert line.split()[1:] == ["valid", "read", "team", "laptop"]
+    assert [line.index(word) for word in ("valid", "read", "team", "laptop")] == [
+        head.index(word) for word in ("state", "scopes", "owner", "name")
+    ]
+
+
 def test_a_revoked_key_is_listed_as_such_and_opens_nothing(said: Callable[..., Any], home: Path) -> None:
     made = json.loads(said("create", "--name", "n", "--scope", "admin", "--home", home, "--json")[1])
     for _ in range(2):

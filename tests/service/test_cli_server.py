@@ -1,7 +1,6 @@
 """The commands against a server: what they print, how they end, and what they say when it does not answer well."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from tests.ledger.making import drive, receipt
 from tests.service.live_server import Live, live_server
 from tests.service.scripted_server import answer, problem, scripted
 from workers.ledger.inputs import NewPack
+from workers.results.report_version import mark_report
 
 Said = tuple[int, str, list[str]]
 Run = Callable[..., Said]
@@ -82,8 +82,7 @@ def run_to_its_end(live: Live, study_id: str) -> None:
     texts = {"report.json": json.dumps(REPORT), "report.html": "<html></html>", "verdict.txt": REPORT["verdict"]}
     for name, text in texts.items():
         (folder / name).write_text(text)
-        # A report is that of the study's end if it is no older; this study ends in a moment.
-        os.utime(folder / name, (time.time() + 60, time.time() + 60))
+    mark_report(folder, ledger.study_head(study_id), becomes_done=True)
     ledger.set_study_state(study_id, TrialState.DONE, fence=fence)
 
 
@@ -157,7 +156,8 @@ def test_submit_follow_shows_progress_and_then_the_same_answer(there: Run, live:
     found = json.loads(out)
     assert (status, found["state"], found["verdict"]) == (0, "done", "linear wins.")
     assert found["counts"]["trained"] == 16
-    assert "16/16 trials done" in err[-1]
+    assert "16/16 trials done" in err[-2]
+    assert err[-1] == "waiting for its report, which the server may have to write first ..."
 
 
 def test_a_study_that_was_cancelled_ends_with_1(there: Run, live: Live, tmp_path: Path) -> None:
@@ -186,9 +186,10 @@ def test_show_watch_and_report_of_a_study_that_is_done(there: Run, live: Live, t
     assert json.loads(there("show", "seen", "--json")[1])["spec"]["name"] == "seen"
     status, out, _ = there("watch", "seen")
     assert (status, "linear wins." in out) == (0, True)
-    status, out, _ = there("report", "seen")
+    status, out, err = there("report", "seen")
     folder = tmp_path / f"seen-{study_id[:8]}"
     assert (status, out) == (0, f"linear wins.\nreport {folder / 'report.html'}\n")
+    assert any("no tables: the server hands out a trial's rows at /v1/trials/ID/records" in line for line in err)
     assert json.loads((folder / "report.json").read_text()) == REPORT
     assert (folder / "study.yaml").read_text().startswith(f"# warmup-bench study {study_id}\n")
 

@@ -11,6 +11,7 @@ import stamina
 from pydantic import ValidationError
 
 from schemas.errors import SpecError
+from schemas.presets import preset_names
 from service.client import ApiError, Client, Event, Study, SubmitUnanswered, WaitTimeout, client, events, waiting
 from tests.e2e.specs import digits
 from tests.ledger.making import drive
@@ -95,6 +96,20 @@ def test_a_plan_a_catalog_and_presets_are_answered(ours: Client) -> None:
     assert ours.plan(digits(20))["trials"] == 16
     assert "linear" in {kind.kind for kind in ours.catalog().kinds if kind.family == "warmup"}
     assert "quickstart" in {preset.name for preset in ours.presets()}
+
+
+def test_every_page_of_the_presets_is_read(ours: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client.client.PAGE", 1)
+    assert [preset.name for preset in ours.presets()] == list(preset_names())
+
+
+def test_an_extension_that_is_sent_twice_is_answered_as_the_first_one(ours: Client) -> None:
+    study = submitted(ours, "widened")
+    wider = digits(20, name="widened") | {"seeds": {"count": 9}}
+    answers = [ours.extend(study.id, wider, idempotency_key="twice") for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0].extension.num_new > 0
+    assert ours.extend(study.id, wider).extension.num_new == 0  # a key of its own, made anew
 
 
 def test_records_of_a_trial_that_has_none_are_empty_columns(ours: Client) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.presets import preset_text
+from schemas.presets import preset_names, preset_text
 from service.cli.main import COMMANDS, MAX_PROBLEMS, main
 from service.spec_files import parse_document
 from tests.e2e.commands import as_file
@@ -79,8 +79,18 @@ def test_every_kind_is_listed_under_its_family(said) -> None:
     kinds = json.loads(said("schema", "--kinds", "--json")[1])
     assert kinds["optimizer"] == ["sgd", "adam", "adamw"]
     lines = said("schema", "--kinds")[1].splitlines()
-    assert [line.split()[0] for line in lines] == list(kinds)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(kinds)
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).count("flat_then_exponential") == 1
     assert "optimizer  sgd, adam, adamw" in lines
+
+
+def test_every_preset_is_listed_with_what_it_is_for(said) -> None:
+    lines = said("presets")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {name: len(line.split()) > 3 for line in lines if (name := line[:16].strip())} == dict.fromkeys(
+        preset_names(), True
+    )
 
 
 def test_json_is_all_that_stands_on_stdout(said, home, tmp_path) -> None:

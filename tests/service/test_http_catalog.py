@@ -48,6 +48,23 @@ def test_presets_are_listed_and_handed_out_as_json_or_yaml(client):
         assert as_yaml.text == preset_text(name)
 
 
+def test_presets_come_in_pages_like_every_list(client):
+    first = client.get("/v1/presets", params={"limit": 1}).json()
+    second = client.get("/v1/presets", params={"limit": 1, "cursor": first["next"]}).json()
+    assert [page["items"][0]["name"] for page in (first, second)] == list(preset_names())[:2]
+    last = client.get("/v1/presets", params={"limit": len(preset_names())})
+    assert last.json()["next"] is None
+    assert "link" not in last.headers
+    for wrong in ({"limit": 0}, {"limit": 1_001}, {"limit": "x"}, {"nonsense": 1}):
+        assert client.get("/v1/presets", params=wrong).json()["code"] == "invalid_parameter"
+    for cursor in ("x", "c3R1ZGllczo3"):
+        assert client.get("/v1/presets", params={"cursor": cursor}).json()["code"] == "bad_cursor"
+
+
+def test_every_preset_says_what_it_is_for(client):
+    assert all(len(item["description"]) > 20 for item in client.get("/v1/presets").json()["items"])
+
+
 def test_a_preset_can_be_submitted_as_it_is(client):
     as_yaml = client.get("/v1/presets/quickstart", headers={"Accept": "application/yaml"})
     response = client.post("/v1/studies", content=as_yaml.content, headers={"Content-Type": "application/yaml"})

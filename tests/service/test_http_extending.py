@@ -7,6 +7,8 @@ from service.settings import Quotas
 from tests.ledger.making import drive, finish, packs_of
 from tests.service.serving import STUDY_FIELDS, serving, study
 
+KEY = {"Idempotency-Key": "extension-1"}
+
 
 @pytest.fixture
 def client(any_service):
@@ -48,6 +50,47 @@ def test_asking_again_adds_nothing(client):
     answers = [extend(client, study_id, study(3)).json() for _ in range(2)]
     assert [answer["extension"] for answer in answers] == [{"round": 1, "num_new": 4}, {"round": None, "num_new": 0}]
     assert answers[0]["version"] == answers[1]["version"]
+
+
+def test_the_same_request_again_is_answered_the_same_whatever_has_become_of_the_study(any_service, client):
+    study_id = submitted(client)
+    first = extend(client, study_id, study(3), headers=KEY)
+    any_service.ledger.request_cancel(study_id)
+    again = extend(client, study_id, study(3), headers=KEY)
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.json()["extension"] == {"round": 1, "num_new": 4}
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert client.get(f"/v1/studies/{study_id}").json()["state"] == "cancelled"
+
+
+def test_a_request_that_added_nothing_is_remembered_too(any_service, client):
+    study_id = submitted(client)
+    first = extend(client, study_id, study(), headers=KEY)
+    any_service.ledger.request_cancel(study_id)
+    assert extend(client, study_id, study(), headers=KEY).content == first.content
+    assert client.get(f"/v1/studies/{study_id}").json()["state"] == "cancelled"
+
+
+def test_a_key_is_for_one_request(client):
+    study_id, other = submitted(client), submitted(client)
+    assert client.post("/v1/studies", json=study(), headers={"Idempotency-Key": "of-a-study"}).status_code == 202
+    assert extend(client, study_id, study(3), headers=KEY).status_code == 202
+    for refused in (
+        extend(client, study_id, study(4), headers=KEY),
+        extend(client, other, study(3), headers=KEY),
+        extend(client, other, study(), headers={"Idempotency-Key": "of-a-study"}),
+        client.post("/v1/studies", json=study(3), headers=KEY),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_malformed_key_and_a_refused_extension_leave_everything_as_it_was(client):
+    study_id = submitted(client)
+    malformed = extend(client, study_id, study(3), headers={"Idempotency-Key": '"'})
+    assert (malformed.status_code, malformed.json()["code"]) == (400, "idempotency_key_malformed")
+    assert extend(client, study_id, study(1), headers=KEY).status_code == 422
+    assert extend(client, study_id, study(3), headers=KEY).json()["extension"]["num_new"] == 4
 
 
 def test_a_study_that_runs_is_a_conflict(any_service, client):

@@ -5,7 +5,10 @@ import threading
 import pytest
 
 from tests.ledger.making import drive
-from tests.service.serving import study
+from tests.service.conftest import places_in
+from tests.service.serving import serving, study
+from workers.ledger import submitting
+from workers.ledger.ledger import Ledger
 
 
 @pytest.fixture
@@ -47,7 +50,25 @@ def test_keys_are_of_their_owner(any_service, client):
         assert submit(other, "shared").json()["id"] != first.json()["id"]
 
 
-@pytest.mark.parametrize("key", ["", "a b", "a" * 256, "a\tb", "caf\xe9"])
+@pytest.mark.parametrize(
+    ("quoted", "same"), [('"a-key"', "a-key"), (r'"a\"b\\c"', 'a"b\\c'), ('"' + "q" * 255 + '"', "q" * 255)]
+)
+def test_a_key_means_the_same_quoted_and_plain(client, quoted, same):
+    first = submit(client, quoted)
+    again = submit(client, same)
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+def test_a_quoted_key_may_have_spaces(client):
+    assert submit(client, '"two words"').json() == submit(client, '"two words"').json()
+    assert submit(client, '"two  words"').status_code == 202
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "a b", "a" * 256, "a\tb", "caf\xe9", '"', '""', '"a', '"a"b"', r'"a\b"', '"a";q=1', '"' + "a" * 256 + '"'],
+)
 def test_a_malformed_key_is_a_400(client, key):
     response = client.post("/v1/studies", json=study(), headers=[(b"Idempotency-Key", key.encode("latin-1"))])
     assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_malformed")
@@ -88,3 +109,45 @@ def test_a_key_whose_first_request_goes_on_is_a_409(service, client, monkeypatch
     assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_flight")
     assert second.headers["retry-after"] == "1"
     assert answers[0].status_code == 202
+
+
+def test_of_two_processes_the_second_is_answered_as_the_first_and_makes_nothing(
+    any_service, places_of_any, monkeypatch
+):
+    """Each has connections of its own and knows nothing of the other but what the ledger tells."""
+    held, may_end = threading.Event(), threading.Event()
+    plain = submitting.add_round
+
+    def slow(*arguments):
+        held.set()  # the transaction has the key, and the study is half written
+        assert may_end.wait(20)
+        return plain(*arguments)
+
+    monkeypatch.setattr(submitting, "add_round", slow)
+    key, answers = any_service.key("read", "submit"), {}
+    with (
+        Ledger.open(any_service.ledger.url) as ledger,
+        serving(ledger, places_of_any) as other,
+        any_service.client(key) as here,
+        other.client(key) as there,
+    ):
+        first = threading.Thread(target=lambda: answers.update(first=submit(here, "one")))
+        first.start()
+        assert held.wait(20)
+        second = threading.Thread(target=lambda: answers.update(second=submit(there, "one")))
+        second.start()
+        second.join(1.0)
+        assert second.is_alive()  # neither a second study nor an answer before there is one
+        assert there.get("/v1/studies").json()["items"] == []
+        may_end.set()
+        first.join(20)
+        second.join(20)
+        assert len(there.get("/v1/studies").json()["items"]) == 1
+    assert [answers[name].status_code for name in ("first", "second")] == [202, 202]
+    assert answers["first"].content == answers["second"].content
+    assert answers["second"].headers["idempotency-replayed"] == "true"
+
+
+@pytest.fixture
+def places_of_any(tmp_path):
+    return places_in(tmp_path)

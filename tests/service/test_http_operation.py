@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.errors import PlaceError
 from service.bodies import STUDY_TURNS
-from tests.service.serving import study
+from tests.service.serving import serving, study
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,14 +178,23 @@ def test_studies_that_take_long_leave_the_other_routes_their_threads(service, cl
     assert len(num_inside) >= len(callers)
 
 
-def test_a_plan_is_what_the_command_prints(client, tmp_path):
-    document = study()
+def printed_plan(document, tmp_path, *flags):
     file = tmp_path / "study.json"
     file.write_text(json.dumps(document))
     program = [sys.executable, "-m", "service.cli.main", "plan", str(file), "--json", "--home", str(tmp_path / "empty")]
-    printed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    answered = client.post("/v1/studies:plan", json=document).json()
-    assert answered == json.loads(printed.stdout)
+    done = subprocess.run([*program, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_plan_is_what_the_command_prints(client, tmp_path):
+    assert client.post("/v1/studies:plan", json=study()).json() == printed_plan(study(), tmp_path)
+
+
+def test_a_plan_is_for_the_trainers_of_the_service(open_ledger, places, tmp_path):
+    with serving(open_ledger, places, workers=7) as service, service.client() as client:
+        answered = client.post("/v1/studies:plan", json=study()).json()
+    assert answered["workers"] == 7
+    assert answered == printed_plan(study(), tmp_path, "--workers", "7")
 
 
 def test_planning_keeps_nothing(client):

@@ -1,4 +1,4 @@
-"""Quotas of an owner: 429 where waiting helps, 422 where it never will; keys of one owner share them."""
+"""Quotas of a key: 429 where waiting helps, 422 where it never will; each key of an owner has its own."""
 
 import pytest
 
@@ -53,11 +53,21 @@ def test_a_study_far_over_the_quota_is_refused_before_it_is_expanded(open_ledger
         assert submit(client, study(200_000)).json()["code"] == "quota_never_fits"
 
 
-def test_keys_of_one_owner_share_a_quota_and_other_owners_have_theirs(open_ledger, places):
+def test_each_key_has_a_quota_of_its_own_though_all_see_the_studies_of_their_owner(open_ledger, places):
     with serving(open_ledger, places, **quotas(studies_queued=1)) as service:
-        one, two = (service.key("submit", owner="team") for _ in range(2))
-        with service.client(one) as first, service.client(two) as second, service.client() as other:
-            assert [submit(client).status_code for client in (first, second, other)] == [202, 429, 202]
+        one, two = (service.key("read", "submit", owner="team") for _ in range(2))
+        with service.client(one) as first, service.client(two) as second:
+            assert [submit(client).status_code for client in (first, second, first, second)] == [202, 202, 429, 429]
+            assert len(second.get("/v1/studies").json()["items"]) == 2
+
+
+def test_what_a_key_adds_to_a_study_counts_where_the_study_does(open_ledger, places):
+    with serving(open_ledger, places, **quotas(trials_unfinished=8)) as service:
+        one, two = (service.key("read", "submit", owner="team") for _ in range(2))
+        with service.client(one) as first, service.client(two) as second:
+            made = submit(first).json()
+            assert second.post(f"/v1/studies/{made['id']}:extend", json=study(3)).status_code == 429
+            assert submit(second).status_code == 202
 
 
 def test_a_replay_is_answered_though_the_quota_is_used_up(open_ledger, places):

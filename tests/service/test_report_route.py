@@ -21,6 +21,7 @@ from tests.analysis.conftest import trial_row, write_tables
 from tests.service.half_done import finish, half_done
 from tests.service.serving import serving, study
 from workers.analysis import analyse, write_report
+from workers.results.report_version import MARK, mark_report
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -152,15 +153,40 @@ def test_a_study_that_ends_is_written_anew_at_once_and_publishing_it_changes_not
     assert len(quick) == 2
 
 
-def test_what_the_driver_wrote_when_the_study_ended_is_handed_out(reader, open_ledger, places, study_id, quick):
-    finish(open_ledger, study_id)
+def written_by_the_driver(open_ledger, places, study_id, words):
+    """The study's result folder, as its driver leaves it once the study has ended."""
     folder = places.study_folder(study_id)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in report_writer.FILES:
-        (folder / name).write_text("the driver's")
+        (folder / name).write_text(words)
+    mark_report(folder, open_ledger.study_head(study_id))
+    return folder
+
+
+def test_what_the_driver_wrote_when_the_study_ended_is_handed_out_whatever_its_date(
+    reader, open_ledger, places, study_id, quick
+):
+    finish(open_ledger, study_id)
+    folder = written_by_the_driver(open_ledger, places, study_id, "the driver's")
+    for name in report_writer.FILES:
+        os.utime(folder / name, (0, 0))  # a copy put back
     assert get(reader, study_id, "text/plain").text == "the driver's"
-    for name in report_writer.FILES:
-        os.utime(folder / name, (0, 0))  # written before the study went on and ended again
+    assert not quick
+
+
+def test_what_a_driver_wrote_before_the_study_went_on_is_not_handed_out(reader, open_ledger, places, study_id, quick):
+    finish(open_ledger, study_id)
+    written_by_the_driver(open_ledger, places, study_id, "of the first end")
+    open_ledger.continue_study(study_id)
+    finish(open_ledger, study_id)
+    assert get(reader, study_id, "text/plain").text != "of the first end"
+    assert len(quick) == 1
+
+
+@pytest.mark.parametrize("lost", [*report_writer.FILES, MARK])
+def test_of_what_the_driver_wrote_nothing_may_be_missing(reader, open_ledger, places, study_id, quick, lost):
+    finish(open_ledger, study_id)
+    (written_by_the_driver(open_ledger, places, study_id, "the driver's") / lost).unlink()
     assert get(reader, study_id, "text/plain").text != "the driver's"
     assert len(quick) == 1
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -19,6 +18,8 @@ from service.requests import accept
 from service.running import MAX_LAUNCHES, DriverFailed, Watch, collect
 from tests.cluster.conftest import House, StopAfter, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
+from tests.service.driving import gone_owner
+from workers.holders import lease_owner
 from workers.launcher import EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST
 from workers.ledger.ledger import Ledger
 
@@ -177,7 +178,7 @@ def test_a_driver_that_goes_on_further_each_time_is_started_again_and_again(hous
 
 @pytest.mark.parametrize("kind", ["run", "launch"])
 def test_the_lease_of_a_process_that_is_gone_is_not_waited_for(house: House, watch, kind: str) -> None:
-    dead = house.ledger.acquire_lease(house.study.id, kind, f"{socket.gethostname()}:{GONE}:00000000", 1e6)
+    dead = house.ledger.acquire_lease(house.study.id, kind, gone_owner(), 1e6)
     follow = watch(lambda: FakeDriver(0, house.finish))
     assert follow.follow(lambda progress: None).state is TrialState.DONE
     if kind == "run":
@@ -188,7 +189,7 @@ def test_the_lease_of_a_process_that_is_gone_is_not_waited_for(house: House, wat
 @pytest.mark.parametrize(("kind", "said"), [("run", "runs this study for another"), ("launch", "is starting a driver")])
 @pytest.mark.parametrize(
     ("owner", "who"),
-    [(f"{socket.gethostname()}:{os.getpid()}:0", f"process {os.getpid()}"), ("another-host:7:0", "another-host:7:0")],
+    [(lease_owner(), f"process {os.getpid()}"), ("another-host:7:0", "another-host:7:0")],
     ids=["a process of this host", "another host"],
 )
 def test_whoever_is_waited_for_is_named_at_once(
@@ -227,6 +228,27 @@ def test_the_answer_does_not_wait_for_the_publishing(house: House, watch) -> Non
 
     follow.publish(show)
     assert shown == ["done"] * 3
+
+
+def test_that_publishing_may_be_stopped_is_said_once(house: House, watch, tmp_path: Path) -> None:
+    house.places = replace(house.places, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
+    driver = FakeDriver(None)
+
+    def start() -> FakeDriver:
+        house.finish()
+        return driver
+
+    follow, told = watch(start), []
+    follow.follow(lambda progress: None)
+
+    def show(progress: Progress) -> None:
+        told.append(list(progress.notices))
+        progress.notices.clear()
+        driver._status = 0 if len(told) == 3 else None
+
+    follow.publish(show)
+    said = f"publishing to MLflow; Ctrl-C is safe: `warmup-bench sync {house.study.id[:8]}` goes on"
+    assert told == [[said], [], []]
 
 
 @pytest.fixture

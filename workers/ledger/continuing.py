@@ -14,14 +14,15 @@ from sqlalchemy import ColumnElement, and_, func, insert, literal, null, select,
 from schemas.errors import WrongState
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
-from workers.ledger.inputs import NewPack, NewTrial, Quota
+from workers.ledger.idempotency import AnsweredBefore, extension_answer, hold_key, made_before, remember
+from workers.ledger.inputs import Idempotency, NewPack, NewTrial, Quota
 from workers.ledger.leases import is_driven
 from workers.ledger.mapping import new_pack, pack_row, study_row
 from workers.ledger.rounds import add_next_round
 from workers.ledger.rows import EventKind, PackState, StudyRow
 from workers.ledger.store import Store, StudyWrite
 from workers.ledger.submitting import check_growth, usage_now
-from workers.ledger.tables import NEWEST, packs, publications, studies, trials
+from workers.ledger.tables import NEWEST, packs, publications, rounds, studies, trials
 
 _AGAIN = (TrialState.CANCELLED, TrialState.ERRORED)
 _STARTS_ANEW: dict[str, Any] = {
@@ -36,20 +37,29 @@ _STARTS_ANEW: dict[str, Any] = {
 _NOT_RUN = {"state": PackState.QUEUED, "reason": "", "finished_ms": None}
 
 
-def continue_study(ledger: Store, study_id: str, *, quota: Quota | None = None) -> StudyRow:
+Asked = tuple[str, Idempotency]
+"""An owner, and the idempotency key of its request."""
+
+
+def continue_study(ledger: Store, study_id: str, *, quota: Quota | None = None, asked: Asked | None = None) -> StudyRow:
     """Queue a final study again with what it has not done; nothing happens to one that is not final or has all done.
 
     Raises the fence, so that a driver which is still closing down writes nothing more.
 
+    Args:
+        asked: the request that is answered with this, as an extension by nothing.
+
     Raises:
-        QuotaExceeded: its owner would have more unfinished than `quota` allows.
+        QuotaExceeded: the key that it came with would have more unfinished than `quota` allows. AnsweredBefore.
     """
-    with ledger.write_study(study_id) as work, _within(work, quota):
-        if TrialState(work.study.state).is_final:
-            num_trials = _take_up(work)
-            if num_trials or work.study.state != TrialState.DONE:
-                _queue_study(work, num_trials)
-        return _as_it_is_now(work)
+    with ledger.write_study(study_id) as work:
+        _refuse_if_answered(work, asked)
+        with _within(work, quota):
+            if TrialState(work.study.state).is_final:
+                num_trials = _take_up(work)
+                if num_trials or work.study.state != TrialState.DONE:
+                    _queue_study(work, num_trials)
+        return _answered(work, asked, None, 0)
 
 
 def extend_study(
@@ -62,6 +72,7 @@ def extend_study(
     body: Mapping[str, Any],
     trials: Iterable[NewTrial],
     quota: Quota | None = None,
+    asked: Asked | None = None,
 ) -> StudyRow:
     """Widen a study: `trials` become its next round (kind `extend`), `spec` its spec; a final one is queued again.
 
@@ -69,10 +80,12 @@ def extend_study(
 
     Raises:
         WrongState: it runs or a driver holds it, or its spec is not the one (`was_spec_hash`) that `trials` add to.
-        QuotaExceeded: its owner would have more unfinished than `quota` allows.
+        QuotaExceeded: the key that it came with would have more unfinished than `quota` allows.
+        AnsweredBefore: the request `asked` has been answered meanwhile.
         ValueError: a trial does not carry the number of the round.
     """
-    with ledger.write_study(study_id) as work, _within(work, quota):
+    with ledger.write_study(study_id) as work:
+        _refuse_if_answered(work, asked)
         state = TrialState(work.study.state)
         if not state.is_final and (state is TrialState.RUNNING or is_driven(work)):
             raise WrongState(
@@ -80,30 +93,50 @@ def extend_study(
             )
         if work.study.spec_hash != was_spec_hash:
             raise WrongState(f"study {study_id} was extended by somebody else meanwhile; look at it, then extend it")
-        if state.is_final:
-            _queue_study(work, _take_up(work))
-        number = add_next_round(work, "extend", body, trials)
-        _say_unpublished(work, publications.c.key.in_(_cells_of_round(work, number)))
-        work.change(spec=dict(spec), spec_hash=spec_hash)
-        return _as_it_is_now(work)
+        with _within(work, quota):
+            if state.is_final:
+                _queue_study(work, _take_up(work))
+            number = add_next_round(work, "extend", body, trials)
+            _say_unpublished(work, publications.c.key.in_(_cells_of_round(work, number)))
+            work.change(spec=dict(spec), spec_hash=spec_hash)
+        return _answered(work, asked, number, _num_trials_of(work, number))
+
+
+def _refuse_if_answered(work: StudyWrite, asked: Asked | None) -> None:
+    if asked is not None:
+        hold_key(work.connection, *asked)
+        if made_before(work.connection, *asked) is not None:
+            raise AnsweredBefore
+
+
+def _answered(work: StudyWrite, asked: Asked | None, number: int | None, num_new: int) -> StudyRow:
+    """The study as it is now, which `asked` is answered with whenever it comes again."""
+    work.flush()
+    row = work.connection.execute(select(studies).where(studies.c.id == work.study_id)).one()
+    if asked is not None:
+        remember(work.connection, *asked, work.study_id, extension_answer(row, number, num_new))
+    return study_row(row)
+
+
+def _num_trials_of(work: StudyWrite, number: int) -> int:
+    query = select(rounds.c.num_trials).where(rounds.c.study_id == work.study_id, rounds.c.round == number)
+    return int(work.connection.execute(query).scalar_one())
 
 
 @contextmanager
 def _within(work: StudyWrite, quota: Quota | None) -> Iterator[None]:
-    """Refuse what the block adds where it is over the quota. Its owner's submissions wait meanwhile."""
+    """Refuse what the block adds where it is over the quota of the key that the study came with.
+
+    That key's submissions wait meanwhile.
+    """
     if quota is None:
         yield
         return
-    hold(work.connection, f"quota {work.study.owner}")
-    before = usage_now(work.connection, work.study.owner)
+    hold(work.connection, f"quota {work.study.key_id}")
+    before = usage_now(work.connection, work.study.key_id)
     yield
     work.flush()
-    check_growth(quota, before, usage_now(work.connection, work.study.owner))
-
-
-def _as_it_is_now(work: StudyWrite) -> StudyRow:
-    work.flush()
-    return study_row(work.connection.execute(select(studies).where(studies.c.id == work.study_id)).one())
+    check_growth(quota, before, usage_now(work.connection, work.study.key_id))
 
 
 def _take_up(work: StudyWrite) -> int:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -39,10 +39,16 @@ _POSTGRES_ARGS: dict[str, str | int] = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
+PING_AFTER_S = 1.0
+"""To ask a server before each question whether it is there costs as much as the question."""
+_USED_AT = "used_at"
 WRITES = "ledger_writes"
 """Execution option of engines whose transactions may write: WAIT, or IF_FREE to fail at once where SQLite's one writer
 is another."""
 WAIT, IF_FREE = "wait", "if free"
+ONE_BY_ONE = {"postgresql": {"isolation_level": "AUTOCOMMIT"}, "sqlite": {}}
+"""Execution options of engines that only read. Each statement of a Postgres transaction sees what is committed by then:
+to begin and end one around them would be two round trips for nothing."""
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function that it is
@@ -68,7 +74,9 @@ def connect(url: URL, *, enforce_foreign_keys: bool = True) -> Engine:
     pool = {"pool_size": MAX_CONNECTIONS[url.get_backend_name()], "max_overflow": 0, "pool_timeout": BUSY_TIMEOUT_S}
     if url.get_backend_name() != "sqlite":
         unsaid = {name: value for name, value in _POSTGRES_ARGS.items() if name not in url.query}
-        return create_engine(url, pool_pre_ping=True, pool_use_lifo=True, connect_args=unsaid, **pool)
+        server = create_engine(url, pool_use_lifo=True, connect_args=unsaid, **pool)
+        _ping_after_silence(server)
+        return server
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **pool)
 
     @event.listens_for(engine, "connect")
@@ -88,6 +96,23 @@ def connect(url: URL, *, enforce_foreign_keys: bool = True) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _ping_after_silence(engine: Engine) -> None:
+    """Before a connection is used that was not for a while, see whether its server is still there."""
+
+    @event.listens_for(engine, "checkin")
+    def note(connection: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: Any, proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < PING_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # all of the pool's: they are of the same server
 
 
 @contextmanager

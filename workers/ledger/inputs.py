@@ -82,7 +82,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """What makes a submission safe to repeat: the client's key, unique per owner, and the hash of what it came with."""
+    """What makes a request safe to repeat: the client's key, unique per owner, and the hash of what it came with."""
 
     key: str
     """1 to 255 characters."""
@@ -96,7 +96,7 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an owner may have unfinished at a time, the new study included; None means no limit."""
+    """What may be unfinished of what came with one API key, the new study included; None means no limit."""
 
     studies_queued: int | None = None
     trials_unfinished: int | None = None

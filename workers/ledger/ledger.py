@@ -15,6 +15,8 @@ from typing import Self
 from workers.ledger import (
     catalog,
     continuing,
+    facts,
+    idempotency,
     keys,
     leases,
     listing,
@@ -68,8 +70,11 @@ class Ledger(Store):
     datasets = catalog.datasets
     timings = catalog.timings
 
+    records_token = facts.records_token
+
     create_study = submitting.create_study
-    replayed = submitting.replayed
+    replayed = idempotency.replayed
+    replayed_extension = idempotency.replayed_extension
     usage = submitting.usage
     append_round = rounds.append_round
     study = studies.study
@@ -101,6 +106,7 @@ class Ledger(Store):
     claim = queue.claim
     held_leases = queue.held_leases
     abandoned = queue.abandoned
+    behind = queue.behind
     settle_abandoned = settling.settle_abandoned
 
     has_plan = plans.has_plan

@@ -1,8 +1,9 @@
 """What becomes of a study whose driver is gone: queued again, cancelled, or given up."""
 
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select
 
 from schemas.trials import TrialState
+from workers.ledger.leases import UNDER_WAY
 from workers.ledger.packs import requeue_running
 from workers.ledger.store import Store
 from workers.ledger.studies import move_study
@@ -17,8 +18,8 @@ def settle_abandoned(ledger: Store, study_id: str, state: TrialState, reason: st
     """
     with ledger.write_study(study_id) as work:
         present = TrialState(work.study.state)
-        fresh = exists().where(leases.c.study_id == study_id, leases.c.expires_ms > work.now_ms)
-        if present.is_final or present is state or work.connection.execute(select(fresh)).scalar_one():
+        held = and_(leases.c.study_id == study_id, leases.c.kind.in_(UNDER_WAY), leases.c.expires_ms > work.now_ms)
+        if present.is_final or present is state or work.connection.execute(select(exists().where(held))).scalar_one():
             return False
         work.change(attempt=work.study.attempt + 1)
         requeue_running(work, None, reason)

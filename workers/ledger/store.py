@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from schemas.errors import PlaceError, StaleFence, StudyNotFound, WrongState
 from schemas.trials import TrialState
 from workers.ledger.counting import Counts
-from workers.ledger.dialect import BUSY_TIMEOUT_S, IF_FREE, WAIT, WRITES, meaning, now_ms
+from workers.ledger.dialect import BUSY_TIMEOUT_S, IF_FREE, ONE_BY_ONE, WAIT, WRITES, meaning, now_ms
 from workers.ledger.mapping import SqlRow
 from workers.ledger.place import Place
 from workers.ledger.rows import EventKind, PackState
@@ -29,13 +29,14 @@ class Store:
     def __init__(self, engine: Engine, place: Place) -> None:
         self.place = place
         self.engine = engine
+        self._reader = engine.execution_options(**ONE_BY_ONE[engine.dialect.name])
         self._writer = engine.execution_options(**{WRITES: WAIT})
         self._writer_if_free = engine.execution_options(**{WRITES: IF_FREE})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database throughout (Postgres: one per statement)."""
-        with naming_the_place(self.place), self.engine.connect() as connection:
+        with naming_the_place(self.place), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -137,6 +138,7 @@ def _locked_study(connection: Connection, study_id: str) -> SqlRow:
             "attempt",
             "continuations",
             "owner",
+            "key_id",
             "publishing",
             "cancel_requested",
             "device_class",

@@ -1,4 +1,4 @@
-"""Creating a study: whole or not at all, once per idempotency key, within its owner's quota."""
+"""Creating a study: whole or not at all, once per idempotency key, within the quota of the key that it comes with."""
 
 import secrets
 from collections.abc import Iterable, Mapping
@@ -6,15 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from schemas.errors import IdempotencyConflict, QuotaExceeded
+from schemas.errors import QuotaExceeded
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
+from workers.ledger.idempotency import hold_key, made_before, remember
 from workers.ledger.inputs import Idempotency, NewTrial, Quota
-from workers.ledger.mapping import SqlRow, study_row
+from workers.ledger.mapping import study_row
 from workers.ledger.rounds import add_round
 from workers.ledger.rows import EventKind, StudyRow, Usage
 from workers.ledger.store import Store, StudyWrite, clock_ms
-from workers.ledger.tables import idempotency as idempotency_keys
 from workers.ledger.tables import studies
 
 _UNFINISHED = (TrialState.QUEUED, TrialState.RUNNING)
@@ -29,35 +29,40 @@ def create_study(
     trials: Iterable[NewTrial],
     total: int,
     owner: str = "local",
+    key_id: str = "",
     priority: int = 0,
     idempotency: Idempotency | None = None,
     quota: Quota | None = None,
 ) -> StudyRow:
     """A new study with round 0, its trials and its first event, in one transaction. `trials` may be a generator.
 
-    With a key that its owner has used for the same body: the study made then, marked `replayed`. Of several that come
-    with one key at once, one creates and the others wait for its study. With a quota, submissions of one owner take
-    turns, so that together they cannot exceed it.
+    With an idempotency key that its owner has used for the same body: the study made then, marked `replayed`. Of
+    several that come with one at once, one creates and the others wait for its study. With a quota, submissions with
+    one API key take turns, so that together they cannot exceed it.
+
+    Args:
+        key_id: the API key that it comes with, whose quota it counts against; empty where there is none.
 
     Raises:
-        IdempotencyConflict: the owner has used the key for another body.
-        QuotaExceeded: the owner would have more unfinished than `quota` allows.
+        IdempotencyConflict: the owner has used the idempotency key for another body.
+        QuotaExceeded: the API key would have more unfinished than `quota` allows.
         ValueError: `trials` did not hold `total` trials.
         sqlalchemy.exc.IntegrityError: a trial id or a position occurs twice.
     """
     study_id = secrets.token_hex(8)
     with ledger.write() as connection:
         if idempotency is not None:
-            hold(connection, f"idempotency {owner} {idempotency.key}")
-            if (earlier := _made_before(connection, owner, idempotency)) is not None:
+            hold_key(connection, owner, idempotency)
+            if (earlier := made_before(connection, owner, idempotency)) is not None:
                 return study_row(earlier, replayed=True)
         if quota is not None:
-            hold(connection, f"quota {owner}")
+            hold(connection, f"quota {key_id}")
         now = clock_ms(connection)
         row = {
             "id": study_id,
             "name": name,
             "owner": owner,
+            "key_id": key_id,
             "priority": priority,
             "state": TrialState.QUEUED,
             "reason": "",
@@ -73,7 +78,7 @@ def create_study(
             "updated_ms": now,
         }
         if quota is not None:
-            before = usage_now(connection, owner)
+            before = usage_now(connection, key_id)
             _check("studies_queued", before.num_queued, 1, quota.studies_queued)
             _check("trials_unfinished", before.num_trials_unfinished, total, quota.trials_unfinished)
         connection.execute(insert(studies), row)
@@ -87,49 +92,22 @@ def create_study(
         work.event(EventKind.STUDY_CREATED, name=name, total=total)
         work.flush()
         if idempotency is not None:
-            claim = {"owner": owner, "key": idempotency.key, "body_sha256": idempotency.body_sha256}
-            connection.execute(insert(idempotency_keys), claim | {"study_id": study_id})
+            remember(connection, owner, idempotency, study_id)
         return study_row(connection.execute(select(studies).where(studies.c.id == study_id)).one())
 
 
-def replayed(ledger: Store, owner: str, idempotency: Idempotency) -> StudyRow | None:
-    """The study that `owner` made before with this key; None where the key is new.
-
-    Raises:
-        IdempotencyConflict: the key came with another body then.
-    """
+def usage(ledger: Store, key_id: str) -> Usage:
+    """What is unfinished of what came with that API key."""
     with ledger.read() as connection:
-        row = _made_before(connection, owner, idempotency)
-    return None if row is None else study_row(row, replayed=True)
+        return usage_now(connection, key_id)
 
 
-def usage(ledger: Store, owner: str) -> Usage:
-    """What `owner` has unfinished."""
-    with ledger.read() as connection:
-        return usage_now(connection, owner)
-
-
-def _made_before(connection: Connection, owner: str, idempotency: Idempotency) -> SqlRow | None:
-    query = (
-        select(studies, idempotency_keys.c.body_sha256)
-        .join(idempotency_keys, idempotency_keys.c.study_id == studies.c.id)
-        .where(idempotency_keys.c.owner == owner, idempotency_keys.c.key == idempotency.key)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is not None and row.body_sha256 != idempotency.body_sha256:
-        raise IdempotencyConflict(
-            "idempotency key: it came with another request before (study "
-            f"{row.id}); send a new key with a new request, or the same request again"
-        )
-    return row
-
-
-def usage_now(connection: Connection, owner: str) -> Usage:
+def usage_now(connection: Connection, key_id: str) -> Usage:
     """`usage` within a transaction."""
     unfinished = func.sum(studies.c.num_queued + studies.c.num_running)
     query = (
         select(studies.c.state, func.count(), unfinished, func.sum(studies.c.steps_unfinished))
-        .where(studies.c.owner == owner, studies.c.state.in_(_UNFINISHED))
+        .where(studies.c.key_id == key_id, studies.c.state.in_(_UNFINISHED))
         .group_by(studies.c.state)
     )
     number: dict[str, int] = dict.fromkeys(_UNFINISHED, 0)
@@ -142,7 +120,7 @@ def usage_now(connection: Connection, owner: str) -> Usage:
 
 
 def check_growth(quota: Quota, before: Usage, now: Usage) -> None:
-    """Refuse what has been added to an owner's unfinished work, where it is over the quota.
+    """Refuse what has been added to a key's unfinished work, where it is over the quota.
 
     Raises:
         QuotaExceeded.

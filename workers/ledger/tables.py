@@ -25,7 +25,7 @@ from sqlalchemy import (
 from schemas.trials import Outcome, TrialState
 from workers.ledger.codec import JsonText
 
-REVISION = "0002"
+REVISION = "0003"
 """The schema that this code knows: the newest file in migrations/versions."""
 
 metadata = MetaData(
@@ -41,6 +41,7 @@ HASH = String(64)  # SHA-256 hex
 # SQLite numbers rows by itself only where the key's type is spelled INTEGER.
 ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 ZERO = text("0")
+NOTHING = text("''")
 # Postgres orders text by the words of a language; bytes are what a beginning of a name is a range of.
 BYTEWISE = {"name": "text_pattern_ops"}
 COUNTED = (*map(str, TrialState), *map(str, Outcome))
@@ -79,6 +80,9 @@ studies = Table(
     *(Column(f"num_{name}", Integer, nullable=False, server_default=ZERO) for name in COUNTED),
     Column("steps", BigInteger, nullable=False, server_default=ZERO),
     Column("steps_unfinished", BigInteger, nullable=False, server_default=ZERO),
+    # Of the API key that it was submitted with, whose quota it counts against; empty where there was none.
+    Column("key_id", Text, nullable=False, server_default=NOTHING),
+    Index(None, "key_id", "state"),
     # A page of a list is a walk along one of these, whatever is filtered by.
     Index(None, "created_ms", "id"),
     Index(None, "state", "created_ms", "id"),
@@ -109,8 +113,18 @@ idempotency = Table(
     Column("key", String(255), nullable=False),
     Column("body_sha256", HASH, nullable=False),
     Column("study_id", ID, ForeignKey("studies.id"), nullable=False),
+    # What cannot be told from the study alone (an extension): how it was answered.
+    Column("answer", JsonText),
     PrimaryKeyConstraint("owner", "key"),
 )
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What a ledger knows of itself."""
 
 rounds = Table(
     "rounds",

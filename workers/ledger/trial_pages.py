@@ -46,10 +46,13 @@ def trials_page(
             query = query.where(trials.c[name] == value)
     if cursor is not None:
         query = query.where(trials.c.num_index > _position(cursor))
+    is_there = exists().where(studies.c.id == study_id, _is_visible(owner))
+    if owner is not None:
+        query = query.where(is_there)
     with ledger.read() as connection:
-        if connection.execute(select(exists().where(studies.c.id == study_id, _is_visible(owner)))).scalar_one():
-            rows = connection.execute(query).all()
-        else:
+        rows = connection.execute(query).all()
+        # Asked once more only where there is nothing: the usual page costs one question.
+        if not rows and not connection.execute(select(is_there)).scalar_one():
             raise StudyNotFound(f"no study {study_id} in this ledger")
     return [trial_row(row) for row in rows[:limit]], (str(rows[limit - 1].num_index) if len(rows) > limit else None)
 

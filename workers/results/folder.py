@@ -1,7 +1,6 @@
 """Whose a result folder is: the first line of its study.yaml says, and nobody else's is written over."""
 
 import contextlib
-import os
 import re
 import shutil
 from pathlib import Path
@@ -64,17 +63,6 @@ def claim_folder(folder: Path, study_id: str) -> None:
         probe.unlink()
     except OSError as error:
         raise _unusable(folder, error) from error
-
-
-def date_now(folder: Path) -> None:
-    """Date a folder's files now: its study was final when they were written, and nothing has happened in between.
-
-    They are written before the state is set, so that whoever sees `done` finds them; who hands them out later compares
-    their date with the study's end.
-    """
-    for item in folder.iterdir():
-        with contextlib.suppress(OSError):
-            os.utime(item)
 
 
 def _check_owner(folder: Path, study_id: str | None) -> None:
