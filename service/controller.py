@@ -4,65 +4,28 @@ Everything that matters is in the ledger, so any number of controllers may share
 study is launched under its `launch` lease and runs under the `run` lease of its driver; see workers.ledger.leases.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
 from schemas.errors import PlaceError
 from schemas.trials import TrialState
-from workers.launcher import EXIT_DONE, EXIT_NOT_MINE, EXIT_RAY_LOST, RUN_LEASE_S, has_ended, lease_owner
+from service.catching_up import CatchingUp
+from service.endings import Ending
+from service.launched import LaunchedDriver, Launcher
+from service.retrying import Patience, Troubles
+from workers.holders import has_ended, lease_owner
+from workers.launcher import EXIT_NOT_MINE, RUN_LEASE_S
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, LeaseRow
 
 log = structlog.get_logger("warmup_bench.controller")
 
 PROGRESS = frozenset({EventKind.PACK_PROGRESS, EventKind.PACK_DONE, EventKind.TRIAL_DONE, EventKind.TRIAL_ERRORED})
-MAX_REASON = 2_000
-
-
-class LaunchedDriver(Protocol):
-    """A driver's process."""
-
-    log: Path
-
-    def poll(self) -> int | None:
-        """Its exit status, or None while it runs."""
-
-    def ask_to_stop(self) -> None:
-        """Ask it to save and to end."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    def tail(self, num_lines: int = 20) -> str:
-        """The last lines of its log."""
-
-
-class Launcher(Protocol):
-    """How drivers come to be."""
-
-    def begin(self, held: Sequence[LeaseRow]) -> None:
-        """Called once, with the leases that are fresh."""
-
-    def start(self, study_id: str) -> LaunchedDriver:
-        """Start one. Raises OSError."""
-
-    def adopt(self, lease: LeaseRow) -> LaunchedDriver | None:
-        """The driver that holds this run lease, if it is to be minded here."""
-
-    def publish(self, study_id: str) -> None:
-        """Let the tracker catch up with a study that ended without its driver."""
-
-    def rest(self) -> None:
-        """No driver runs."""
-
-    def stop(self) -> None:
-        """No driver will be started any more."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +34,8 @@ class ControllerSettings:
 
     max_running: int = 2
     """Studies under way at a time, over all controllers of the ledger."""
-    max_launches: int = 3
-    """So many launches in a row that bring a study no further are enough."""
+    patience: Patience = field(default_factory=Patience)
+    """With launches that bring a study no further."""
     poll_s: float = 0.5
     launch_s: float = 20.0
     """The launch lease: so long after a controller's death another one launches the study."""
@@ -81,8 +44,6 @@ class ControllerSettings:
     lease_s: float = RUN_LEASE_S
     cancel_s: float = 8.0
     """A driver that has not obeyed a cancel by then is killed."""
-    backoff_s: float = 1.0
-    """Before the second launch; doubled for each one after it."""
     stop_s: float = 30.0
 
 
@@ -95,14 +56,6 @@ class _Driven:
     """The study's last event when it was launched."""
     since: float
     unwanted_since: float | None = None
-
-
-@dataclass
-class _Trouble:
-    """A study whose launches have not brought it further."""
-
-    launches: int = 0
-    not_before: float = 0.0
 
 
 class Controller:
@@ -119,7 +72,8 @@ class Controller:
         self._ledger, self._launcher, self._settings, self._clock = ledger, launcher, settings, clock
         self.owner = lease_owner()
         self._driven: dict[str, _Driven] = {}
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles = Troubles(settings.patience, clock)
+        self._catching_up = CatchingUp(ledger, launcher.publish, self.owner, clock)
         self._foreign: set[tuple[str, str]] = set()
         self._is_begun = False
         self._stopping = threading.Event()
@@ -174,6 +128,7 @@ class Controller:
         self._mind_cancels()
         self._settle()
         self._launch()
+        self._catching_up.once(self._has_room)
         if not self._driven:
             self._launcher.rest()
 
@@ -196,6 +151,8 @@ class Controller:
             log.error("the ledger is out of reach", error=str(error))
         self._driven.clear()
         self._launcher.stop()
+        with contextlib.suppress(PlaceError):  # then it runs out by itself
+            self._catching_up.stop()
 
     def _held(self) -> list[LeaseRow]:
         """The leases that are fresh, but for those of processes here that have ended, which are freed."""
@@ -240,28 +197,26 @@ class Controller:
             log.info("a driver has ended", study_id=study_id, status=status)
             head = self._ledger.study_head(study_id)
             if head.state.is_final:
-                self._troubles.pop(study_id, None)
+                self._troubles.forget(study_id)
                 if head.publishing != "current":  # its driver has waited for the tracker as long as it may
                     log.warning("publishing is behind; it goes on", study_id=study_id)
-                    self._launcher.publish(study_id)
+                    self._catching_up.add(study_id)
             elif status != EXIT_NOT_MINE and not head.cancel_requested:
-                self._note_failure(study_id, driven.seq, f"{_ending(status)}. Its log ends:\n{driven.driver.tail()}")
+                self._note_failure(study_id, driven.seq, Ending.of(status, driven.driver.log))
 
-    def _note_failure(self, study_id: str, seq: int, how: str) -> None:
+    def _note_failure(self, study_id: str, seq: int, how: Ending) -> None:
         """A launch that did not bring the study to its end: it is tried again, unless that has become hopeless."""
-        trouble = self._troubles.setdefault(study_id, _Trouble())
-        trouble.launches = 1 if self._has_progressed(study_id, seq) else trouble.launches + 1
-        if trouble.launches < self._settings.max_launches:
-            wait_s = self._settings.backoff_s * 2 ** (trouble.launches - 1)
-            trouble.not_before = self._clock() + wait_s
-            log.warning("the study will be launched again", study_id=study_id, in_s=wait_s, how=how.splitlines()[0])
+        has_progressed = self._has_progressed(study_id, seq)
+        trouble = self._troubles.note(study_id, is_fault=how.is_fault, has_progressed=has_progressed)
+        if not self._troubles.is_hopeless(trouble):
+            wait_s = self._troubles.wait_s(trouble)
+            log.warning("the study will be launched again", study_id=study_id, in_s=wait_s, how=how.words)
             return
         self._held()  # frees what its driver has held
-        reason = f"{trouble.launches} launches in a row brought it no further; the last time, {how}"
-        if self._ledger.settle_abandoned(study_id, TrialState.ERRORED, _shortened(reason)):
-            log.error("gave the study up", study_id=study_id)
-            self._launcher.publish(study_id)
-        del self._troubles[study_id]
+        if self._ledger.settle_abandoned(study_id, TrialState.ERRORED, how.reason(trouble.launches)):
+            log.error("gave the study up", study_id=study_id, how=how.words)
+            self._catching_up.add(study_id)
+        self._troubles.forget(study_id)
 
     def _has_progressed(self, study_id: str, seq: int) -> bool:
         while events := self._ledger.events(study_id, after=seq):
@@ -304,7 +259,7 @@ class Controller:
                     self._ledger.settle_abandoned(study_id, TrialState.QUEUED, "its driver is gone")
             elif self._ledger.settle_abandoned(study_id, TrialState.CANCELLED, "cancelled"):
                 log.info("cancelled a study that nobody drove", study_id=study_id)
-                self._launcher.publish(study_id)
+                self._catching_up.add(study_id)
             else:
                 continue
             if study_id in self._driven:  # it lives and has lost its lease: it may hold cores
@@ -315,9 +270,8 @@ class Controller:
         return lease is None or has_ended(lease.owner) or self._clock() >= self._takes_over_from
 
     def _launch(self) -> None:
-        now = self._clock()
-        waiting = [study_id for study_id, trouble in self._troubles.items() if trouble.not_before > now]
-        while now >= self._claims_from and not self._stopping.is_set():
+        waiting = self._troubles.waiting()
+        while self._clock() >= self._claims_from and not self._stopping.is_set():
             settings = self._settings
             lease = self._ledger.claim(self.owner, settings.launch_s, settings.max_running, passed_over=waiting)
             if lease is None:
@@ -325,27 +279,18 @@ class Controller:
             self._start(lease)
             waiting.append(lease.study_id)
 
+    def _has_room(self) -> bool:
+        """Whether all that can run now runs, and more could."""
+        may_launch = self._clock() >= self._claims_from and not self._stopping.is_set()
+        return may_launch and self._ledger.num_running() < self._settings.max_running
+
     def _start(self, lease: LeaseRow) -> None:
         try:
             driver = self._launcher.start(lease.study_id)
         except OSError as error:
             self._ledger.release_lease(lease.study_id, "launch", lease.owner, lease.fence)
             seq = self._ledger.last_event_seq(lease.study_id)
-            self._note_failure(lease.study_id, seq, f"its driver could not be started: {error}")
+            self._note_failure(lease.study_id, seq, Ending(f"its driver could not be started: {error}", True))
             return
         log.info("launched", study_id=lease.study_id)
         self._mind(lease.study_id, driver)
-
-
-def _ending(status: int) -> str:
-    if status == EXIT_RAY_LOST:
-        return "the driver has lost its Ray (a process of it was killed, or this machine ran out of memory)"
-    if status == EXIT_DONE:
-        return "the driver has ended"
-    return f"the driver was killed (signal {-status})" if status < 0 else f"the driver ended with status {status}"
-
-
-def _shortened(reason: str) -> str:
-    """The beginning and the end of what is too long to be kept."""
-    half = MAX_REASON // 2
-    return reason if len(reason) <= MAX_REASON else f"{reason[:half]} ... {reason[-half + 5 :]}"

@@ -9,7 +9,8 @@ import structlog
 from workers import marks
 from workers.cards import cards
 from workers.cores import num_cores
-from workers.launcher import EXIT_DONE, Driver, process_of, start_driver, start_publisher
+from workers.holders import process_of
+from workers.launcher import EXIT_DONE, Driver, start_driver, start_publisher
 from workers.ledger.rows import LeaseRow
 from workers.places import Places
 from workers.shared_ray import SharedRay, home_mark
@@ -85,11 +86,17 @@ class LocalLauncher:
         is_ours = (environment.get(marks.HOME), environment.get(marks.STUDY)) == (self._home_mark, lease.study_id)
         return AdoptedDriver(process, self._places.home / "logs" / f"{lease.study_id}.driver.log") if is_ours else None
 
-    def publish(self, study_id: str) -> None:
-        """Let the tracker catch up with a study that ended without its driver, in the background."""
+    def publish(self, study_id: str) -> Driver | None:
+        """Let the tracker catch up with a study that has no driver, in the background.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         self._publishers = [publisher for publisher in self._publishers if publisher.poll() is None]
-        if self._places.tracking_uri is not None:
-            self._publishers.append(start_publisher(study_id, self._places, follow=False))
+        if self._places.tracking_uri is None:
+            return None
+        self._publishers.append(start_publisher(study_id, self._places, follow=False))
+        return self._publishers[-1]
 
     def rest(self) -> None:
         """No driver runs: the Ray ends by itself if that stays so."""

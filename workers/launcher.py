@@ -4,12 +4,10 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,33 +92,6 @@ def start_publisher(study_id: str, places: Places, *, follow: bool) -> Driver:
     command = [*module_command("workers.tracking"), "--study", study_id, *places.flags()]
     command += ["--parent-pid", str(os.getpid()), *(["--follow"] if follow else [])]
     return _start(command, study_id, places, "tracking", nice=19)
-
-
-def lease_owner() -> str:
-    """What this process calls itself in a lease: `HOST:PID:` and something that no other process has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
-def process_of(owner: str) -> int | None:
-    """The process id in a lease's owner, where it is one of this host; else None."""
-    host, _, rest = owner.partition(":")
-    pid = rest.partition(":")[0]
-    return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
-
-
-def has_ended(owner: str) -> bool:
-    """Whether the lease's owner was a process of this host that has ended. False where nobody can tell."""
-    import psutil
-
-    pid = process_of(owner)
-    if pid is None:
-        return False
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
 
 
 def module_command(module: str) -> list[str]:

@@ -26,6 +26,8 @@ class Served:
     process: "subprocess.Popen[str]"
     home: Path
     stderr: Path
+    # One for all requests: making one reads the certificates of the system, and takes longer than most answers.
+    client: httpx.Client
     url: str = ""
 
     def said(self) -> str:
@@ -36,9 +38,8 @@ class Served:
     def request(self, method: str, path: str, **more: Any) -> Any:
         """An answer's JSON, asked for with the home's own key."""
         key = (self.home / "serve.key").read_text(encoding="utf-8").strip()
-        answer = httpx.request(
-            method, f"{self.url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False, **more
-        )
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = self.client.request(method, f"{self.url}{path}", headers=headers, **more)
         assert answer.status_code < 300, answer.text
         return answer.json()
 
@@ -52,17 +53,27 @@ class Served:
 
     def wait_until(self, study_id: str, state: str) -> Any:
         """The study, once it is in that state."""
-        wait_for(lambda: self.study(study_id)["state"] == state, f"{study_id} to be {state}; {self.said()}")
-        return self.study(study_id)
+        study = wait_for(lambda: self._settled(study_id, state), f"{study_id} to be {state}; {self.said()}")
+        assert study["state"] == state, study["reason"]
+        return study
 
     def wait_for_steps(self, *study_ids: str) -> None:
         """Until some of their steps are durable."""
         with Ledger.open(self.home, create=False) as ledger:
             for study_id in study_ids:
                 wait_for(
-                    lambda study_id=study_id: any(pack.step for pack in ledger.packs(study_id)),
+                    lambda study_id=study_id: (
+                        any(pack.step for pack in ledger.packs(study_id)) or self._settled(study_id, "done")
+                    ),
                     f"durable steps; {self.said()}",
                 )
+                head = ledger.study_head(study_id)
+                assert not head.state.is_final, f"{head.state} {head.reason}: {self.said()}"
+
+    def _settled(self, study_id: str, state: str) -> Any:
+        """The study, once it is in that state, or in one that it will not leave."""
+        study = self.study(study_id)
+        return study if study["state"] in (state, "done", "errored", "cancelled") else None
 
     def kill(self) -> None:
         """`kill -9`: of the service alone."""
@@ -94,7 +105,7 @@ def serve(home: Path, *flags: object) -> Iterator[Served]:
         process = subprocess.Popen(
             [COMMAND, *map(str, arguments)], cwd=home.parent, env=environment(), stdout=file, stderr=file, text=True
         )
-    served = Served(process, home, stderr)
+    served = Served(process, home, stderr, httpx.Client(timeout=30, trust_env=False))
     try:
         found = wait_for(
             lambda: process.poll() is not None or re.search(r"^ready(?:: (\S+))?", served.said(), re.MULTILINE),
@@ -104,6 +115,7 @@ def serve(home: Path, *flags: object) -> Iterator[Served]:
         served.url = found[1] or ""
         yield served
     finally:
+        served.client.close()
         if process.poll() is None:
             served.stop()
 

@@ -23,6 +23,7 @@ from tests.e2e.conftest import Ran
 from tests.e2e.specs import digits
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
+from workers.results.report_version import marked_version, report_version
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +58,11 @@ def test_stdout_carries_the_answer_alone_and_stderr_the_progress(cosh: Ran) -> N
 def test_the_result_folder_holds_what_the_contract_lists(one_worker: Ran) -> None:
     assert one_worker.ended.status == 0, one_worker.ended.err
     assert {path.name for path in one_worker.out.iterdir()} == FILES
+
+
+def test_the_report_that_is_kept_is_marked_as_that_of_the_study_s_end(one_worker: Ran) -> None:
+    study = only_study(one_worker.home)
+    assert marked_version(one_worker.home / "studies" / study.id) == report_version(study)
 
 
 def test_progress_is_no_flood_where_there_is_no_terminal(one_worker: Ran) -> None:

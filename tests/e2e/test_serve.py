@@ -1,130 +1,35 @@
-"""`warmup-bench serve` with real drivers on a real Ray: from HTTP to done, cancelled, killed, adopted, stopped."""
+"""`warmup-bench serve` with real drivers on a real Ray: from HTTP to done, cancelled, killed, adopted, stopped.
 
-import os
-import signal
-import stat
-import time
+Also from `submit --follow` to verdict and records, by the key that the service left in its home.
+"""
+
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.commands import wait_for
-from tests.e2e.serving import Served, ended_at_last, processes_of_home, serve, trainers_of_home
-from tests.e2e.specs import digits
-from workers.ledger.ledger import Ledger
+from tests.e2e.serve_story import LONG, LONGEST, TABLES, Story, Submitted, told
+from tests.e2e.serving import processes_of_home
 from workers.ledger.rows import EventKind
 
 pytestmark = pytest.mark.slow
 
-LONG, LONGER, LONGEST, ENDLESS = 1_500, 1_600, 4_000, 200_000
-"""Steps: each study its own, or the trials of one would be taken over by the next."""
 FREED_S = 10.0
-
-
-@dataclass
-class Story:
-    """What happened to the studies of one home, whose service was killed, started again, stopped, and started again."""
-
-    home: Path
-    ids: dict[str, str] = field(default_factory=dict)
-    found: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with ended_at_last(tmp_path_factory.mktemp("serve") / "mein höme") as home:
-        story = Story(home)
-        with serve(home, "--workers", "2") as first:
-            _share_and_cancel(story, first)
-            _kill(story, first)
-        with serve(home, "--workers", "2") as second:
-            _adopt(story, second)
-            _stop(story, second)
-        with serve(home, "--workers", "2") as third:
-            story.found["continued"] = third.wait_until(story.ids["stopped"], "done")
-            _lose_ray(story, third)
-            story.found["status of Ctrl-C"] = third.stop(signal.SIGINT)
+    with told(tmp_path_factory.mktemp("serve") / "mein höme") as story:
         yield story
 
 
-def _share_and_cancel(story: Story, served: Served) -> None:
-    """One study has all cores until another one comes; a third waits; the cancel of one gives its core to the third."""
-    ids, found = story.ids, story.found
-    found["key mode"] = stat.S_IMODE((story.home / "serve.key").stat().st_mode)
-    found["libraries"] = Path(f"/proc/{served.process.pid}/maps").read_text(encoding="utf-8")
-    ids["cancelled"] = served.submit(digits(ENDLESS, num_seeds=1, name="endless"))
-    served.wait_for_steps(ids["cancelled"])
-    wait_for(lambda: len(trainers_of_home(story.home)) == 2, "both cores to work")
-    ids["killed"] = served.submit(digits(LONGEST, num_seeds=1, name="long"))
-    served.wait_for_steps(ids["killed"])
-    found["trainers of two"] = len(trainers_of_home(story.home))
-    ids["waits"] = served.submit(digits(40, num_seeds=1, name="short"))
-    time.sleep(2.0)
-    found["third"] = served.study(ids["waits"])["state"]
-    began = time.monotonic()
-    (doomed,) = _drivers_of(story, "cancelled")
-    served.request("POST", f"/v1/studies/{ids['cancelled']}:cancel")
-    served.wait_until(ids["cancelled"], "cancelled")
-    wait_for(lambda: not psutil.pid_exists(doomed) or len(trainers_of_home(story.home)) < 2, "a free core")
-    found["seconds to cancel"] = time.monotonic() - began
-    found["cancelled again"] = served.request("POST", f"/v1/studies/{ids['cancelled']}:cancel")["state"]
-    served.wait_until(ids["waits"], "done")
-
-
-def _kill(story: Story, served: Served) -> None:
-    story.found["driver"] = _drivers_of(story, "killed")
-    served.kill()
-    story.found["state when killed"] = _state(story, "killed")
-    time.sleep(1.0)
-    story.found["driver without a service"] = _drivers_of(story, "killed")
-
-
-def _adopt(story: Story, served: Served) -> None:
-    story.found["killed"] = served.wait_until(story.ids["killed"], "done")
-    story.found["said by the second"] = served.said()
-
-
-def _stop(story: Story, served: Served) -> None:
-    story.ids["stopped"] = served.submit(digits(LONGER, num_seeds=1, name="stopped"))
-    served.wait_for_steps(story.ids["stopped"])
-    began = time.monotonic()
-    story.found["status"] = served.stop()
-    story.found["seconds to stop"] = time.monotonic() - began
-    story.found["left"] = processes_of_home(story.home)
-    story.found["state when stopped"] = _state(story, "stopped")
-
-
-def _lose_ray(story: Story, served: Served) -> None:
-    story.ids["ray lost"] = served.submit(digits(LONG, num_seeds=1, name="ray lost"))
-    served.wait_for_steps(story.ids["ray lost"])
-    (host,) = [pid for pid, line in processes_of_home(story.home).items() if "workers.cluster.ray_host" in line]
-    os.kill(host, signal.SIGKILL)
-    story.found["ray lost"] = served.wait_until(story.ids["ray lost"], "done")
-
-
-def _drivers_of(story: Story, name: str) -> list[int]:
-    mark = f"workers.cluster --study {story.ids[name]}"
-    return [pid for pid, line in processes_of_home(story.home).items() if mark in line]
-
-
-def _state(story: Story, name: str) -> str:
-    with Ledger.open(story.home, create=False) as ledger:
-        return ledger.study_head(story.ids[name]).state
-
-
-def _events(story: Story, name: str, kind: EventKind) -> list[Any]:
-    with Ledger.open(story.home, create=False) as ledger:
-        return [event for event in ledger.events(story.ids[name]) if event.kind is kind]
-
-
-def _steps(story: Story, name: str) -> set[int]:
-    """How many steps each trial's records have."""
-    with Ledger.open(story.home, create=False) as ledger:
-        return {pack.step for pack in ledger.packs(story.ids[name])}
+@pytest.fixture
+def submitted(story: Story) -> Submitted:
+    assert story.submitted is not None
+    return story.submitted
 
 
 def test_the_process_of_the_api_has_neither_torch_nor_ray(story: Story) -> None:
@@ -140,7 +45,7 @@ def test_the_key_of_the_home_is_for_its_owner_alone(story: Story) -> None:
 def test_two_studies_share_the_cores_and_a_third_waits(story: Story) -> None:
     assert story.found["trainers of two"] == 2
     assert story.found["third"] == "queued"
-    requeued = [event.payload["reason"] for event in _events(story, "cancelled", EventKind.PACK_REQUEUED)]
+    requeued = [event.payload["reason"] for event in story.events("cancelled", EventKind.PACK_REQUEUED)]
     assert "its core goes to another study" in requeued
 
 
@@ -158,9 +63,9 @@ def test_the_next_service_adopts_the_driver_and_the_study_is_done_once(story: St
     assert '"adopted a driver"' in story.found["said by the second"]
     assert "took over the Ray" in story.found["said by the second"]
     assert story.found["killed"]["counts"]["done"] == 8
-    assert len(_events(story, "killed", EventKind.STUDY_RUNNING)) == 1
-    assert len(_events(story, "killed", EventKind.TRIAL_DONE)) == 8
-    assert _steps(story, "killed") == {LONGEST}
+    assert len(story.events("killed", EventKind.STUDY_RUNNING)) == 1
+    assert len(story.events("killed", EventKind.TRIAL_DONE)) == 8
+    assert story.steps("killed") == {LONGEST}
 
 
 def test_a_stop_saves_ends_everything_and_leaves_the_study_to_the_next_service(story: Story) -> None:
@@ -169,17 +74,64 @@ def test_a_stop_saves_ends_everything_and_leaves_the_study_to_the_next_service(s
     assert story.found["left"] == {}
     assert story.found["state when stopped"] == "queued"
     assert story.found["continued"]["counts"]["done"] == 8
-    assert len(_events(story, "stopped", EventKind.TRIAL_DONE)) == 8
-    assert max(event.payload["step"] for event in _events(story, "stopped", EventKind.PACK_STARTED)) > 0
+    assert len(story.events("stopped", EventKind.TRIAL_DONE)) == 8
+    _, continued, after_ray = story.events("stopped", EventKind.STUDY_RUNNING)
+    started = story.events("stopped", EventKind.PACK_STARTED)
+    assert max(event.payload["step"] for event in started if continued.seq < event.seq < after_ray.seq) > 0
 
 
 def test_a_ray_that_is_killed_is_replaced_and_the_study_goes_on(story: Story) -> None:
-    assert story.found["ray lost"]["counts"]["done"] == 8
-    assert len(_events(story, "ray lost", EventKind.STUDY_RUNNING)) == 2
-    assert _steps(story, "ray lost") == {LONG}
+    assert story.found["continued"]["counts"]["done"] == 8
+    assert len(story.events("stopped", EventKind.STUDY_RUNNING)) == 3, "launched, continued, and once more"
+    assert story.steps("stopped") == {LONG}
 
 
 def test_nothing_is_left_after_ctrl_c(story: Story) -> None:
     assert story.found["status of Ctrl-C"] == 0
     assert processes_of_home(story.home) == {}
     assert list((story.home / "ray").iterdir()) == []
+
+
+def test_the_command_that_submitted_ends_with_the_verdict(submitted: Submitted) -> None:
+    answer = json.loads(submitted.followed.out)
+    assert (submitted.followed.status, answer["state"], answer["counts"]["done"]) == (0, "done", 8)
+    assert answer["verdict"] == (submitted.folder / "verdict.txt").read_text(encoding="utf-8")
+    assert answer["ranking"]
+
+
+def test_it_has_shown_how_far_the_study_was(submitted: Submitted) -> None:
+    lines = submitted.followed.err.splitlines()
+    assert lines[0].startswith("warmup-bench: server http://127.0.0.1:")
+    assert any("running" in line for line in lines)
+    assert lines[-1].startswith("8/8 trials done")
+
+
+def test_the_report_that_is_fetched_is_the_one_that_was_written(submitted: Submitted) -> None:
+    assert submitted.reported.status == 0
+    out = Path(submitted.reported.out.splitlines()[-1].removeprefix("report ")).parent
+    for name in ("report.html", "report.json", "verdict.txt"):
+        assert (out / name).read_bytes() == (submitted.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_records_over_the_wire_are_those_of_the_result_folder(submitted: Submitted, table: str) -> None:
+    whole = pq.read_table(submitted.folder / f"{table}.parquet")
+    assert len(submitted.trials) == 8
+    for trial in submitted.trials:
+        expected = whole.filter(pc.equal(whole["trial_id"], trial.id)).to_pydict()
+        assert repr(submitted.tables[trial.id, table]) == repr(expected)
+        assert repr(submitted.columns[trial.id, table]) == repr(expected)
+
+
+def test_a_diverged_trial_has_its_last_numbers(submitted: Submitted) -> None:
+    (lost, *_) = [trial for trial in submitted.trials if trial.outcome == "diverged"]
+    assert lost.peak_lr == 1e6
+    assert lost.summary is not None
+    assert isinstance((lost.summary.final or {})["train_loss"], float)
+    assert submitted.some["step"][:2] == [2, 4][: len(submitted.some["step"])]
+
+
+def test_its_events_are_told_from_the_first_to_the_last(submitted: Submitted) -> None:
+    assert submitted.kinds[0] == "study_created"
+    assert submitted.kinds.count("trial_done") == 8
+    assert "study_done" in submitted.kinds

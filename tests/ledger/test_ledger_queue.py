@@ -5,7 +5,7 @@ import time
 from sqlalchemy import update
 
 from schemas.trials import TrialState
-from tests.ledger.making import TTL_S, new_study
+from tests.ledger.making import TTL_S, finish, new_study, planned
 from workers.ledger.tables import studies
 
 
@@ -61,3 +61,35 @@ def test_only_queued_studies_that_nobody_wants_cancelled_are_claimed(ledger):
     with ledger.write() as connection:
         connection.execute(update(studies).where(studies.c.id == unwanted).values(cancel_requested=True))
     assert ledger.claimable(10) == [free]
+
+
+def done(ledger, *, publishing="behind"):
+    study_id, fence, packs = planned(ledger, 2)
+    finish(ledger, study_id, fence, packs)
+    ledger.set_study_state(study_id, TrialState.DONE, fence=fence)
+    ledger.release_lease(study_id, "run", "driver", fence)
+    ledger.set_publishing(study_id, publishing)
+    return study_id
+
+
+def test_only_final_studies_that_nobody_holds_are_behind_the_oldest_first(ledger):
+    first, second, held, _current = done(ledger), done(ledger), done(ledger), done(ledger, publishing="current")
+    ledger.set_publishing(waiting(ledger, 0)[0], "behind")
+    lease = ledger.acquire_lease(held, "publish", "another controller", TTL_S)
+    assert ledger.behind(10) == [first, second]
+    assert ledger.behind(1) == [first]
+    assert ledger.behind(10, passed_over=[first]) == [second]
+    ledger.release_lease(held, "publish", "another controller", lease.fence)
+    assert held in ledger.behind(10)
+
+
+def test_who_publishes_a_study_holds_up_nobody_who_would_run_it(ledger):
+    (study_id,) = waiting(ledger, 0)
+    ledger.acquire_lease(study_id, "publish", "controller", TTL_S)
+    assert ledger.num_running() == 0
+    assert ledger.claimable(10) == [study_id]
+    assert ledger.claim("controller", TTL_S, 1).study_id == study_id
+    ledger.release_lease(study_id, "launch", "controller", 1)
+    ledger.set_study_state(study_id, TrialState.RUNNING)
+    assert ledger.abandoned() == [study_id]
+    assert ledger.settle_abandoned(study_id, TrialState.QUEUED, "its driver is gone")

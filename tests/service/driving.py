@@ -1,12 +1,12 @@
 """Drivers that are no processes: they take leases and move studies when a test says so."""
 
-import socket
 import time
 from itertools import count
 from pathlib import Path
 
 from schemas.trials import TrialState
 from tests.ledger.making import EXECUTION, finish, new_study, new_trials
+from workers.holders import lease_owner
 from workers.launcher import EXIT_DONE, EXIT_STOPPED
 from workers.ledger.inputs import NewPack
 from workers.ledger.ledger import Ledger
@@ -30,7 +30,7 @@ def queued(ledger: Ledger, number: int = 1, **more) -> list[str]:
 class FakeDriver:
     """One launch of a study of NUM_TRIALS trials."""
 
-    log = Path("driver.log")
+    log = Path("/home/logs/driver.log")
 
     def __init__(self, ledger: Ledger, study_id: str) -> None:
         self.ledger, self.study_id = ledger, study_id
@@ -110,13 +110,20 @@ class FakeDriver:
         )  # as if its process was known to be gone
         self.status = -9
 
-    def tail(self, num_lines: int = 20) -> str:
-        return "MemoryError: the last line of the log"
-
 
 def gone_owner() -> str:
     """What a process of this machine that has ended has called itself."""
-    return f"{socket.gethostname()}:{GONE}:{next(_numbers)}"
+    host, _, machine, started, _ = lease_owner().split(":")
+    return f"{host}:{GONE}:{machine}:{started}:{next(_numbers)}"
+
+
+class FakePublisher:
+    """Runs until a test says otherwise."""
+
+    status: int | None = None
+
+    def poll(self) -> int | None:
+        return self.status
 
 
 class FakeLauncher:
@@ -127,6 +134,8 @@ class FakeLauncher:
         self.drivers: list[FakeDriver] = []
         self.adoptable: dict[str, FakeDriver] = {}
         self.published: list[str] = []
+        self.publishers: list[FakePublisher] = []
+        self.has_tracker = True
         self.is_stopped = False
         self.cannot: OSError | None = None
 
@@ -146,8 +155,12 @@ class FakeLauncher:
     def adopt(self, lease) -> FakeDriver | None:
         return self.adoptable.get(lease.owner)
 
-    def publish(self, study_id: str) -> None:
+    def publish(self, study_id: str) -> "FakePublisher | None":
+        if not self.has_tracker:
+            return None
         self.published.append(study_id)
+        self.publishers.append(FakePublisher())
+        return self.publishers[-1]
 
     def rest(self) -> None:
         pass

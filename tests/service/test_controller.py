@@ -1,18 +1,21 @@
 """The controller with drivers that are no processes: order, limit, adoption, relaunches, cancels, its own stop."""
 
-import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from schemas.errors import PlaceError, StaleFence
 from schemas.trials import TrialState
 from service.controller import Controller, ControllerSettings
+from service.endings import Ending
+from service.retrying import Patience
 from tests.ledger.conftest import ledger, place  # noqa: F401  # fixtures
 from tests.service.driving import Clock, FakeDriver, FakeLauncher, gone_owner, queued
-from workers.launcher import EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED
+from workers.holders import lease_owner
+from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED
 from workers.ledger.ledger import Ledger
 
 
@@ -63,7 +66,7 @@ def test_a_study_that_another_one_drives_is_left_alone_and_counts(house):
 
 def test_a_driver_of_an_earlier_service_is_adopted_and_replaced_when_it_dies(house):
     (study_id,) = queued(house.ledger)
-    driver = FakeDriver(house.ledger, study_id).come_up(owner=f"{socket.gethostname()}:{os.getpid()}:x")
+    driver = FakeDriver(house.ledger, study_id).come_up(owner=lease_owner())
     house.launcher.adoptable[driver.owner] = driver
     assert house.round() == []
     assert house.controller.num_drivers == 1
@@ -104,20 +107,82 @@ def test_the_waits_between_launches_grow(house):
     assert len(house.round(after_s=1.0)) == 1
 
 
-def test_launches_that_bring_a_study_no_further_end_it_with_the_reason_and_the_log(house):
-    (study_id,) = queued(house.ledger)
-    for _ in range(3):
-        (driver,) = house.round(after_s=100.0)
+WAITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300)
+
+
+def launched_until_given_up(house, study_id, status):
+    """How often a study is launched whose every driver ends with that status, after WAITS and not before."""
+    number = 0
+    while house.state(study_id) != "errored":
+        if number:
+            assert house.round(after_s=WAITS[number - 1] - 0.5) == []
+        (driver,) = house.round(after_s=0.6)
+        number += 1
         driver.come_up(owner=gone_owner())
-        driver.die()
+        driver.die(status)
         house.round()
-    head = house.ledger.study_head(study_id)
-    assert head.state == "errored"
-    assert "3 launches in a row brought it no further" in head.reason
-    assert "the driver was killed (signal 9)" in head.reason
-    assert "MemoryError: the last line of the log" in head.reason
+    return number
+
+
+def test_a_study_that_fails_by_itself_is_given_up_soon_with_a_sentence_and_the_place_of_the_log(house):
+    (study_id,) = queued(house.ledger)
+    assert launched_until_given_up(house, study_id, EXIT_FAILED) == 3
+    assert house.ledger.study_head(study_id).reason == (
+        "3 launches in a row brought it no further; the last time, the driver ended with status 1."
+        f" Its log, on {socket.gethostname()}: /home/logs/driver.log"
+    )
+    house.round()
     assert house.launcher.published == [study_id]
-    assert house.round(after_s=100.0) == []
+    assert house.round(after_s=1_000.0) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(-9, "killed (signal 9)"), (EXIT_RAY_LOST, "lost its Ray"), (EXIT_STOPPED, "ended before its study")],
+)
+def test_what_the_machine_did_is_tried_again_for_long_with_waits_up_to_a_limit(house, status, said):
+    (study_id,) = queued(house.ledger)
+    assert launched_until_given_up(house, study_id, status) == len(WAITS) + 1
+    reason = house.ledger.study_head(study_id).reason
+    assert reason.startswith("12 launches in a row")
+    assert said in reason
+
+
+def test_failures_and_faults_are_counted_apart(house):
+    (study_id,) = queued(house.ledger)
+    for status in (EXIT_FAILED, -9, -9, EXIT_FAILED, -9):
+        (driver,) = house.round(after_s=1_000.0)
+        driver.come_up(owner=gone_owner())
+        driver.die(status)
+        house.round()
+    assert house.state(study_id) == "queued"
+    (driver,) = house.round(after_s=1_000.0)
+    driver.die(EXIT_FAILED)
+    house.round()
+    assert house.ledger.study_head(study_id).reason.startswith("6 launches in a row")
+
+
+def test_a_launch_that_got_further_begins_the_count_and_the_waits_anew(house):
+    (study_id,) = queued(house.ledger)
+    for _ in range(2):
+        (driver,) = house.round(after_s=1_000.0)
+        driver.die(EXIT_FAILED)
+        house.round()
+    (driver,) = house.round(after_s=1_000.0)
+    driver.come_up(owner=gone_owner())
+    driver.train(1)
+    driver.die(EXIT_FAILED)
+    house.round()
+    assert house.state(study_id) == "queued"
+    assert len(house.round(after_s=1.1)) == 1, "as after a first launch"
+
+
+def test_how_a_launch_ended_tells_whose_fault_it_was():
+    def is_fault(status):
+        return Ending.of(status, Path("log")).is_fault
+
+    assert all(is_fault(status) for status in (-6, -9, -11, -15, EXIT_RAY_LOST, EXIT_STOPPED, EXIT_DONE))
+    assert not any(is_fault(status) for status in (EXIT_FAILED, 2, 134))
 
 
 def test_a_done_study_whose_tracker_is_behind_is_published_on_after_its_driver_has_ended(house):
@@ -131,8 +196,95 @@ def test_a_done_study_whose_tracker_is_behind_is_published_on_after_its_driver_h
     assert house.launcher.published == [study_id]
 
 
+def behind(ledger, number):  # noqa: F811
+    """Studies that are done, and whose drivers have waited for the tracker in vain."""
+    studies = queued(ledger, number)
+    for study_id in studies:
+        FakeDriver(ledger, study_id).complete()
+        ledger.set_publishing(study_id, "behind", reason="it is down")
+    return studies
+
+
+def test_what_an_earlier_service_left_unpublished_is_published_one_study_after_the_other(house):
+    first, second = behind(house.ledger, 2)
+    for _ in range(2):
+        house.round(after_s=1.0)
+    assert house.launcher.published == [first]
+    house.ledger.set_publishing(first, "current")
+    house.launcher.publishers[-1].status = 0
+    for _ in range(2):
+        house.round(after_s=1.0)
+    assert house.launcher.published == [first, second]
+
+
+def test_what_is_unpublished_waits_while_the_queue_leaves_no_room(ledger):  # noqa: F811
+    house = House(ledger, max_running=1)
+    (left,) = behind(ledger, 1)
+    queued(ledger)
+    (driver,) = house.round()
+    house.round(after_s=100.0)
+    assert house.launcher.published == []
+    driver.complete()
+    for _ in range(2):
+        house.round(after_s=20.0)
+    assert house.launcher.published == [left]
+
+
+def test_a_tracker_that_stays_down_is_asked_less_and_less_and_one_study_holds_up_no_other(house):
+    first, second = behind(house.ledger, 2)
+    asked = []
+    for _ in range(60):  # half an hour
+        house.round(after_s=30.0)
+        if house.launcher.publishers and house.launcher.publishers[-1].status is None:
+            asked.append(house.launcher.published[-1])
+            house.launcher.publishers[-1].status = 3
+    assert asked[:4] == [first, second, first, second]
+    assert 6 <= len(asked) <= 10
+
+
+def test_two_controllers_never_publish_one_study_at_once_and_one_that_died_is_succeeded(house):
+    (study_id,) = behind(house.ledger, 1)
+    other = House(house.ledger)
+    house.round()
+    for _ in range(3):
+        other.round(after_s=20.0)
+    assert (house.launcher.published, other.launcher.published) == ([study_id], [])
+    lease = house.ledger.lease(study_id, "publish")
+    house.ledger.release_lease(study_id, "publish", lease.owner, lease.fence)
+    house.ledger.acquire_lease(study_id, "publish", gone_owner(), 1_000.0)
+    other.round(after_s=20.0)
+    assert other.launcher.published == [study_id]
+
+
+def test_a_publisher_keeps_its_lease_and_a_stop_gives_it_back(house):
+    (study_id,) = behind(house.ledger, 1)
+    house.round()
+    before = house.ledger.lease(study_id, "publish").expires_at
+    time.sleep(0.01)
+    house.round(after_s=11.0)
+    assert house.ledger.lease(study_id, "publish").expires_at > before
+    house.controller.stop()
+    assert not house.ledger.lease(study_id, "publish").is_fresh
+
+
+def test_a_study_that_is_published_may_be_run_on(house):
+    (study_id,) = behind(house.ledger, 1)
+    house.round()
+    with house.ledger.write_study(study_id) as work:
+        work.change(state=TrialState.QUEUED)
+    assert [driver.study_id for driver in house.round()] == [study_id]
+
+
+def test_without_a_tracker_nothing_is_published_and_nothing_held(house):
+    (study_id,) = behind(house.ledger, 1)
+    house.launcher.has_tracker = False
+    for _ in range(3):
+        house.round(after_s=20.0)
+    assert not house.ledger.lease(study_id, "publish").is_fresh
+
+
 def test_a_study_that_gets_further_each_time_is_launched_again_and_again(ledger):  # noqa: F811
-    house = House(ledger, max_launches=2)
+    house = House(ledger, patience=Patience(max_faults=2))
     (study_id,) = queued(ledger)
     for _ in range(2):
         (driver,) = house.round(after_s=100.0)
@@ -145,7 +297,8 @@ def test_a_study_that_gets_further_each_time_is_launched_again_and_again(ledger)
     assert house.state(study_id) == "done"
 
 
-def test_a_driver_that_cannot_be_started_is_tried_again_and_given_up_with_the_reason(house):
+def test_a_driver_that_cannot_be_started_is_tried_again_and_given_up_with_the_reason(ledger):  # noqa: F811
+    house = House(ledger, patience=Patience(max_faults=3))
     (study_id,) = queued(house.ledger)
     house.launcher.cannot = OSError(12, "Cannot allocate memory")
     house.round()

@@ -18,7 +18,7 @@ from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOS
 from workers.launcher import Driver as Child
 from workers.ledger.ledger import Ledger
 from workers.places import LEDGER, Places
-from workers.results.folder import date_now
+from workers.results.report_version import mark_report
 from workers.shared_ray import HOST
 
 log = logging.getLogger("warmup_bench.driver")
@@ -72,10 +72,11 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
             ledger.set_study_state(study_id, state, reason="cancelled", fence=fence)
         # Before the state: whoever sees `done` finds the report.
         status = _write_results(ledger, study_id, places)
+        if status == EXIT_DONE:
+            head = ledger.study_head(study_id)
+            mark_report(places.study_folder(study_id), head, becomes_done=state is TrialState.DONE)
         if state is TrialState.DONE:
             ledger.set_study_state(study_id, state, fence=fence)
-            if status == EXIT_DONE:
-                date_now(places.study_folder(study_id))
         if publisher is not None and publisher.poll() not in (None, 0):
             log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
             publisher = start_publisher(study_id, places, follow=True)

@@ -13,6 +13,8 @@ from workers.cluster.local_ray import BackgroundRay
 from workers.cluster.ray_processes import RayLost, RayProcesses
 from workers.shared_ray import HostFacts, hold, host_lives, last_words
 
+log = logging.getLogger("warmup_bench.driver")
+
 UP_S = 90.0
 """A Ray takes some seconds to start, on a machine that is busy many."""
 POLL_S = 0.1
@@ -31,10 +33,18 @@ class AttachedRay(BackgroundRay):
         self._hold = hold(self._folder)
         facts = self._facts()
         self._processes = RayProcesses.of_another(facts.mark, facts.vital)
+        try:
+            self._attach(facts.address)
+        except Exception as error:
+            if self._processes.gone() or not host_lives(self._folder):
+                raise RayLost("the shared Ray has ended while the driver attached to it") from error
+            raise
+
+    def _attach(self, address: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(
-                address=facts.address,
+                address=address,
                 log_to_driver=False,
                 configure_logging=True,
                 logging_level=logging.ERROR,
@@ -50,7 +60,9 @@ class AttachedRay(BackgroundRay):
             if not host_lives(self._folder):
                 break
             time.sleep(POLL_S)
-        raise RayLost(f"the shared Ray did not start, or has ended: {last_words(self._folder)}")
+        # Here alone: what is raised becomes the study's reason, and this says nothing to who reads that.
+        log.error("the end of the log of the shared Ray: %s", last_words(self._folder))
+        raise RayLost("the shared Ray did not start, or has ended")
 
 
 @contextmanager

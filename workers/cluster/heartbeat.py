@@ -5,7 +5,8 @@ import threading
 from types import TracebackType
 
 from schemas.errors import PlaceError, StaleFence
-from workers.launcher import RUN_LEASE_S, lease_owner
+from workers.holders import lease_owner
+from workers.launcher import RUN_LEASE_S
 from workers.ledger.ledger import Ledger
 
 LEASE_S = RUN_LEASE_S

@@ -1,6 +1,7 @@
 """The trainers of one driver: what each is doing, what they report, one put in the place of another."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.ledger.rows import PackRow
 
+log = logging.getLogger("warmup_bench.driver")
+
 WAIT_S = 0.25
 """The longest wait inside Ray: in between, it is asked whether Ray is still there."""
+MAX_STARTS = 3
 
 
 @dataclass
@@ -44,16 +48,28 @@ class Slots:
         """What the first trainer says of this machine; waits until it is up, which other studies may delay that have
         the cores, or until `gives_up` says so: None then.
 
+        One that dies before it has answered, as on a machine that is out of memory, is replaced, MAX_STARTS in all.
+
         Raises:
-            ray.exceptions.RayError: it could not be started.
+            ray.exceptions.RayError: none could be started.
             RayLost: as `check` says.
         """
-        pending = self._slots[0].actor.facts.remote()
-        while not self._ready([pending], 1, WAIT_S):
-            if gives_up():
-                return None
-        facts: TrainerFacts = ray.get(pending)
-        return facts
+        slot, num_deaths = self._slots[0], 0
+        while True:
+            pending = slot.actor.facts.remote()
+            while not self._ready([pending], 1, WAIT_S):
+                if gives_up():
+                    return None
+            try:
+                facts: TrainerFacts = ray.get(pending)
+            except ray.exceptions.RayError as error:
+                num_deaths += 1
+                if num_deaths == MAX_STARTS:
+                    raise
+                log.warning("a trainer died while it started: %s", error)
+                self.replace(slot)
+            else:
+                return facts
 
     @property
     def idle(self) -> list[Slot]:

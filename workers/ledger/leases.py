@@ -1,4 +1,4 @@
-"""Leases: who launches and who drives a study, by the database's clock; and the cancel flag that depends on them."""
+"""Leases: who launches, drives, publishes a study, by the database's clock; the cancel flag that depends on them."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,9 @@ from workers.ledger.store import Store, StudyWrite, clock_ms
 from workers.ledger.studies import move_study
 from workers.ledger.tables import leases, studies
 
-Kind = Literal["launch", "run"]
+Kind = Literal["launch", "run", "publish"]
+UNDER_WAY: tuple[Kind, ...] = ("launch", "run")
+"""Whoever holds one of these works at the study's trials; a `publish` lease only keeps other publishers away."""
 
 
 def acquire_lease(ledger: Store, study_id: str, kind: Kind, owner: str, ttl_s: float) -> LeaseRow | None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, and_, exists, false, func, select, tr
 
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
-from workers.ledger.leases import lease_row, take_lease
+from workers.ledger.leases import UNDER_WAY, lease_row, take_lease
 from workers.ledger.rows import LeaseRow
 from workers.ledger.store import Store, StudyWrite, clock_ms
 from workers.ledger.tables import leases, studies
@@ -69,6 +69,15 @@ def abandoned(ledger: Store) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
+def behind(ledger: Store, limit: int, *, passed_over: Collection[str] = ()) -> list[str]:
+    """Ids of final studies that the tracker does not have whole and nobody drives or publishes: oldest first."""
+    with ledger.read() as connection:
+        lacking = and_(studies.c.publishing != "current", studies.c.state.in_(FINAL))
+        anybody = exists().where(leases.c.study_id == studies.c.id, leases.c.expires_ms > clock_ms(connection))
+        query = select(studies.c.id).where(lacking, ~anybody, studies.c.id.not_in(list(passed_over)))
+        return list(connection.execute(query.order_by(studies.c.created_ms, studies.c.id).limit(limit)).scalars())
+
+
 def _next(now: int) -> Select[Any]:
     waiting = and_(studies.c.state == TrialState.QUEUED, studies.c.cancel_requested == false())
     order = (studies.c.priority.desc(), studies.c.created_ms, studies.c.id)
@@ -76,13 +85,13 @@ def _next(now: int) -> Select[Any]:
 
 
 def _held(now: int) -> Any:
-    return exists().where(leases.c.study_id == studies.c.id, leases.c.expires_ms > now)
+    return exists().where(leases.c.study_id == studies.c.id, leases.c.kind.in_(UNDER_WAY), leases.c.expires_ms > now)
 
 
 def _num_running(connection: Connection, now: int) -> int:
     under_way = (
         select(func.count(leases.c.study_id.distinct()))
         .join(studies, studies.c.id == leases.c.study_id)
-        .where(leases.c.expires_ms > now, studies.c.state.not_in(FINAL))
+        .where(leases.c.kind.in_(UNDER_WAY), leases.c.expires_ms > now, studies.c.state.not_in(FINAL))
     )
     return int(connection.execute(under_way).scalar_one())

@@ -104,6 +104,18 @@ class StudyRow(StudyHead):
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionRow:
+    """What a request to extend a study was answered with."""
+
+    head: StudyHead
+    """The study as it was then."""
+    round: int | None
+    """The number of the new round; None: there was nothing new."""
+    num_new: int
+    """Trials of the new round."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoundRow:
     """One round of a study: round 0 is the product of its axes."""
 
@@ -181,7 +193,10 @@ class PackRow:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """Who drives (`run`) or launches (`launch`) a study. `is_fresh` is by the database's clock, when read."""
+    """Who drives (`run`), launches (`launch`) or publishes (`publish`) a study.
+
+    `is_fresh` is by the database's clock, when read.
+    """
 
     study_id: str
     kind: str
@@ -267,7 +282,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an owner has unfinished, for quotas."""
+    """What is unfinished of what came with one API key, for quotas."""
 
     num_queued: int
     """Studies that wait."""

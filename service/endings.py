@@ -1,0 +1,36 @@
+"""How a launch has ended that did not bring its study to an end: whose fault that is, and what is said of it."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.launcher import EXIT_DONE, EXIT_RAY_LOST, EXIT_STOPPED
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One launch's end, in words."""
+
+    words: str
+    is_fault: bool
+    """The machine's; else the study's own."""
+    log: Path | None = None
+
+    @classmethod
+    def of(cls, status: int, log: Path) -> "Ending":
+        """From a driver's exit status."""
+        if status == EXIT_RAY_LOST:
+            what = "the driver has lost its Ray (a process of it was killed, or this machine ran out of memory)"
+        elif status < 0:
+            what = f"the driver was killed (signal {-status})"
+        elif status in (EXIT_DONE, EXIT_STOPPED):
+            what = "the driver has ended before its study"
+        else:
+            return cls(f"the driver ended with status {status}", False, log)
+        return cls(what, True, log)
+
+    def reason(self, launches: int) -> str:
+        """Why the study is given up. Not what the log says: that may be much, and of no use to who reads the study."""
+        where = "" if self.log is None else f". Its log, on {socket.gethostname()}: {self.log}"
+        times = f"{launches} launches in a row" if launches > 1 else "a launch"
+        return f"{times} brought it no further; the last time, {self.words}{where}"
