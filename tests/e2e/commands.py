@@ -19,7 +19,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventRow, StudyRow
 
 COMMAND = str(Path(sys.executable).parent / "warmup-bench")
-WAIT_S = 120.0
+WAIT_S = 240.0
 
 
 @dataclass(frozen=True)
