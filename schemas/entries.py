@@ -1,6 +1,7 @@
 """One item of an axis: outlined without being expanded, then validated with a value in the place of each sweep."""
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -132,6 +133,12 @@ def expanded(entry: Entry, links: Sequence[Collection[str]], problems: list[Prob
     return replace(entry, name=entry_name, variants=variants)
 
 
+def num_to_check(entry: Entry) -> int:
+    """How many variants `expanded` validates of an entry where the study's size is in doubt."""
+    values = [len(sweep.values) for sweep in entry.sweeps]
+    return math.prod(values) if _is_small(entry) else sum(values)
+
+
 def default_name(spec: Any) -> str:
     """The name a component was given, else its kind."""
     if spec.name is not None:
@@ -197,10 +204,7 @@ def _products(entry: Entry, links: Sequence[Collection[str]]) -> Iterator[tuple[
 
 
 def _is_small(entry: Entry) -> bool:
-    count = 1
-    for sweep in entry.sweeps:
-        count *= len(sweep.values)
-    return count <= _SMALL
+    return math.prod(len(sweep.values) for sweep in entry.sweeps) <= _SMALL
 
 
 def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Problem]]:

@@ -4,7 +4,8 @@ WarmupBenchError
 ├── SpecError            input refused: one Problem per line (exit 2)
 ├── DataMissing          a data set that no catalog row vouches for
 ├── PlaceError           a folder or database that cannot be used, with what to set
-│   └── PlaceRefused     ... as it was asked for, found before anything is done there (exit 2)
+│   ├── PlaceRefused     ... as it was asked for, found before anything is done there (exit 2)
+│   └── PlaceAway        ... that does not answer now, and may later
 ├── StaleFence           a write by a driver that has been replaced
 ├── CorruptRecord        a segment whose bytes are not those of its manifest
 ├── WrongState           a move that the state does not allow
@@ -62,6 +63,12 @@ class PlaceRefused(PlaceError):
     """A place that a flag or a variable names and that cannot be what it is named for: nothing was done there yet."""
 
     code = "place_refused"
+
+
+class PlaceAway(PlaceError):
+    """A database that cannot be asked now and may be later: its server restarts, or another process holds its lock."""
+
+    code = "place_away"
 
 
 class StaleFence(WarmupBenchError):

@@ -54,6 +54,20 @@ def count_trials(fields: "StudyFields", axes: Axes) -> int:
     return total
 
 
+def count_trials_of_workloads(fields: "StudyFields", axes: Axes) -> list[int] | None:
+    """How many trials each workload entry has, as `count_trials` counts them; None where a link names the workloads or
+    one of their sweeps. Of one entry, every variant then has equally many.
+    """
+    if any(name == "workloads" or name.startswith("workload.") for group in fields.link for name in group):
+        return None
+    counted: dict[Shape, int] = {}
+    for entry in axes["workloads"]:
+        shape = _shape(entry)
+        if shape not in counted:
+            counted[shape] = count_trials(fields, {**axes, "workloads": (entry,)})
+    return [counted[_shape(entry)] for entry in axes["workloads"]]
+
+
 def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
     """Every trial's components, in the order of the product: entries, then sweeps, rates and seeds."""
     for entries, entry_index in _entry_combinations(fields, axes):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from schemas.analysis import Analysis
 from schemas.base import (
@@ -20,9 +20,9 @@ from schemas.base import (
 )
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.cross_checks import baseline_problems, duplicates, rate_problems, warmup_problems
-from schemas.entries import FAMILIES, Entry, Variant, expanded, outline, resolved_entry
+from schemas.entries import FAMILIES, Entry, Variant, expanded, num_to_check, outline, resolved_entry
 from schemas.errors import Problem, SpecError
-from schemas.expansion import combinations, count_trials, link_problems, met_pairs
+from schemas.expansion import combinations, count_trials, count_trials_of_workloads, link_problems, met_pairs
 from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
@@ -35,6 +35,9 @@ from schemas.workloads import Analytic
 
 MEASUREMENT_REVISION = 2
 """Raised when the same probes and budget come to other points: it is part of the measurement id of whatever probes."""
+
+MAX_CHECKED = 2_000
+"""Variants of an axis that are validated at most where the study's size is in doubt, those without sweeps aside."""
 
 
 class SeedCount(Spec):
@@ -49,10 +52,17 @@ class Execution(Spec):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+def _whole(value: Any) -> Any:
+    # A literal compares by ==, by which true and 1.0 are 1 as well.
+    if type(value) is not int:
+        raise ValueError("1")
+    return value
+
+
 class StudyFields(Spec):
     """Everything of a study but its workloads, optimizers and schedules."""
 
-    schema_version: Literal[1]
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole)]
     name: Name
     description: Annotated[str, Field(max_length=10_000, pattern=PROSE_PATTERN)] = ""
     peak_lrs: PeakLRs | None = None
@@ -97,6 +107,25 @@ class Study:
     def num_trials(self) -> int:
         """How many trials, without expanding them."""
         return count_trials(self.fields, self.axes)
+
+    def num_steps(self, datasets: Mapping[str, DatasetFacts]) -> int:
+        """How many updates its trials make in full, without expanding them; where a link names the workloads or one of
+        their sweeps, so many at least.
+
+        Args:
+            datasets: kind of each data set -> its facts (the catalog's).
+
+        Raises:
+            DataMissing: a data set of the study has no facts.
+        """
+        steps = [
+            [total_steps(variant.spec, dataset_facts(variant.spec, datasets)) for variant in entry.variants.values()]
+            for entry in self.axes["workloads"]
+        ]
+        counts = count_trials_of_workloads(self.fields, self.axes)
+        if counts is None:
+            return self.num_trials() * min(min(of_entry) for of_entry in steps)
+        return sum(number * sum(each) // len(each) for number, each in zip(counts, steps, strict=True))
 
     def variants(self, axis: str) -> Iterator[Variant]:
         """Every variant of every item of an axis, in order."""
@@ -224,7 +253,12 @@ def _size_problems(fields: StudyFields, outlines: Mapping[str, tuple[Entry, ...]
 def _expanded(
     outlines: tuple[Entry, ...], links: tuple[tuple[str, ...], ...], problems: list[Problem], *, whole: bool
 ) -> tuple[Entry, ...]:
-    entries = [expanded(entry, links, problems, whole=whole) for entry in outlines]
+    entries, num_checked = [], 0
+    for entry in outlines:
+        num_checked += num_to_check(entry) if entry.sweeps else 0
+        # Where the size is in doubt, many small sweeps may not cost together what one large sweep may not.
+        if whole or num_checked <= MAX_CHECKED or not entry.sweeps:
+            entries.append(expanded(entry, links, problems, whole=whole))
     return tuple(entry for entry in entries if entry is not None)
 
 
@@ -243,8 +277,11 @@ def _cross_problems(
     """
     problems = []
     for entries in axes.values():
-        named = [(f"{entry.where}.name", variant.name) for entry in entries for variant in entry.variants.values()]
-        problems += duplicates(named)
+        # An entry's own name counts beside those of its variants: a baseline may name either.
+        names = [{entry.name: None} | {one.name: None for one in entry.variants.values()} for entry in entries]
+        problems += duplicates(
+            [(f"{entry.where}.name", name) for entry, own in zip(entries, names, strict=True) for name in own]
+        )
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []

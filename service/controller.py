@@ -56,6 +56,8 @@ class _Driven:
     """The study's last event when it was launched."""
     since: float
     unwanted_since: float | None = None
+    let_go_since: float | None = None
+    """Since when its study is queued and free, so that nothing but its process is left of it."""
 
 
 class Controller:
@@ -126,6 +128,7 @@ class Controller:
         self._reap()
         self._mind_launches(held)
         self._mind_cancels()
+        self._mind_ends(held)
         self._settle()
         self._launch()
         self._catching_up.once(self._has_room)
@@ -251,12 +254,25 @@ class Controller:
                 log.warning("the driver has not obeyed a cancel: killed", study_id=study_id)
                 driven.driver.kill()
 
+    def _mind_ends(self, held: list[LeaseRow]) -> None:
+        """A driver that has let go of its study is waited for, as how it ends decides what comes next; not for long."""
+        kept = {lease.study_id for lease in held if lease.kind != "publish"}
+        for study_id, driven in self._driven.items():
+            if study_id in kept or self._ledger.study_head(study_id).state is not TrialState.QUEUED:
+                driven.let_go_since = None
+            elif driven.let_go_since is None:
+                driven.let_go_since = self._clock()
+            elif self._clock() - driven.let_go_since > self._settings.stop_s:
+                log.warning("the driver has let go of its study and does not end: killed", study_id=study_id)
+                driven.driver.kill()
+
     def _settle(self) -> None:
         """Studies that nobody drives any more: cancelled, where that was asked for, else queued again."""
         for study_id in self._ledger.abandoned():
             if not self._ledger.cancel_requested(study_id):
-                if self._may_take_over(study_id):
-                    self._ledger.settle_abandoned(study_id, TrialState.QUEUED, "its driver is gone")
+                if not self._may_take_over(study_id):
+                    continue  # its driver may live, and renew its lease by then
+                self._ledger.settle_abandoned(study_id, TrialState.QUEUED, "its driver is gone")
             elif self._ledger.settle_abandoned(study_id, TrialState.CANCELLED, "cancelled"):
                 log.info("cancelled a study that nobody drove", study_id=study_id)
                 self._catching_up.add(study_id)
@@ -270,7 +286,7 @@ class Controller:
         return lease is None or has_ended(lease.owner) or self._clock() >= self._takes_over_from
 
     def _launch(self) -> None:
-        waiting = self._troubles.waiting()
+        waiting = [*self._troubles.waiting(), *self._driven]
         while self._clock() >= self._claims_from and not self._stopping.is_set():
             settings = self._settings
             lease = self._ledger.claim(self.owner, settings.launch_s, settings.max_running, passed_over=waiting)

@@ -6,6 +6,7 @@ from service.codes import Code
 from service.errors import MEDIA_TYPE, TYPE_PREFIX
 
 PROBLEM = "Problem"
+EVENT = "StudyEvent"
 
 REQUEST_ID = {"description": "What the log of the service calls this request.", "schema": {"type": "string"}}
 NEXT_LINK = {"description": '`<URL>; rel="next"` where more follows.', "schema": {"type": "string"}}

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.launcher import EXIT_DONE, EXIT_RAY_LOST, EXIT_STOPPED
+from workers.launcher import EXIT_DONE, EXIT_NO_PLACE, EXIT_RAY_LOST, EXIT_STOPPED
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Ending:
         """From a driver's exit status."""
         if status == EXIT_RAY_LOST:
             what = "the driver has lost its Ray (a process of it was killed, or this machine ran out of memory)"
+        elif status == EXIT_NO_PLACE:
+            what = (
+                "the ledger or the place of the records could not be used (it was out of reach, or its disk was full)"
+            )
         elif status < 0:
             what = f"the driver was killed (signal {-status})"
         elif status in (EXIT_DONE, EXIT_STOPPED):

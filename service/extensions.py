@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.study import parse_study
+from service.accepting import Growth, accepted
 from service.security import Principal
 from service.settings import Settings
-from service.studies import accepted, visible_head
+from service.studies import visible_head
 from workers.extending import ExtendResult, extend_study
 from workers.ledger.inputs import Idempotency
 from workers.ledger.ledger import Ledger
@@ -33,6 +34,8 @@ def extend(
     # Before the document is expanded: the quota may be used up by now, and the trials be there.
     if asked is not None and (before := ledger.replayed_extension(*asked)) is not None:
         return ExtendResult(before.head, before.round, before.num_new, is_replayed=True)
-    request = accepted(ledger, settings, parse_study(document(), settings.limits), num_there=row.total)
+    study = parse_study(document(), settings.limits)
+    growth = Growth(ledger.usage_of_study(row.id), num_trials_there=row.total, steps_there=row.steps)
+    request = accepted(ledger, settings, study, growth)
     quota = settings.quotas.as_quota()
     return extend_study(ledger, row.id, request.study, request.trials, quota=quota, asked=asked)

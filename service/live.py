@@ -9,7 +9,7 @@ database connection, no queue that grows. Event numbers are those of the ledger:
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ TAIL_EVENTS = 500
 KEEP_ALIVE_S = 15.0
 """A stream that is silent for longer looks dead to what lies between."""
 MAX_STREAM_S = 900.0
-"""Then a stream ends, so that its listener comes again with its key: a revoked one hears no longer than this."""
+"""Then a stream ends, and its listener comes again: none holds a replica for ever."""
 PAGE_EVENTS = 100
 """What one listener that is behind reads, and holds, at a time."""
 CATCHING_UP = 2
@@ -38,6 +38,11 @@ CATCHING_UP = 2
 
 log = structlog.get_logger("warmup_bench.live")
 Answer = TypeVar("Answer")
+Asked = Callable[[], Awaitable[bool]]
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass
@@ -91,18 +96,21 @@ class LiveEvents:
         return sum(watched.num_listeners for watched in self._watched.values())
 
     async def follow(
-        self, study_id: str, after: int = 0, *, max_s: float = MAX_STREAM_S
+        self, study_id: str, after: int = 0, *, max_s: float = MAX_STREAM_S, may_go_on: Asked = _always
     ) -> AsyncGenerator[EventRow | None, None]:
         """Every event with a number above `after`, in order, each once; ends behind the last one of a final study.
 
         None comes where nothing has happened for KEEP_ALIVE_S. A number that the study has not reached yet is waited
         for. The stream also ends after `max_s` seconds, where the study is removed, and when this object is closed; who
         listens can tell by the last event's kind.
+
+        Args:
+            may_go_on: asked before each page of events and after each None; the stream ends where it says no.
         """
         ends_at = time.monotonic() + max_s
         with self._listening(study_id) as watched:
             position = after
-            while not self._closed and time.monotonic() < ends_at:
+            while not self._closed and time.monotonic() < ends_at and await may_go_on():
                 changed = watched.changed  # taken before looking, so that what comes meanwhile wakes this listener
                 for event in await self._next_events(study_id, watched, position):
                     yield event

@@ -9,9 +9,10 @@ from fastapi.openapi.utils import get_openapi
 
 from schemas.json_schema import study_json_schema
 from schemas.presets import preset_text
-from service.documented import PROBLEM, STUDY, problem_schema
+from service.documented import EVENT, PROBLEM, STUDY, problem_schema
 from service.errors import MEDIA_TYPE
 from service.examples import examples
+from service.routes.events import event_schema
 from service.spec_files import parse_document
 
 DESCRIPTION = """Learning-rate-warmup studies: submit one, follow it, read what it found.
@@ -44,7 +45,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         components["responses"] = _shared_problems(operations)
         for name in _FASTAPI_ERRORS:
             components["schemas"].pop(name, None)
-        components["schemas"] |= {PROBLEM: problem_schema(), **_study_schemas()}
+        components["schemas"] |= {PROBLEM: problem_schema(), EVENT: event_schema(), **_study_schemas()}
         components["examples"] = {
             "quickstart": {"summary": "The quickstart study.", "value": parse_document(preset_text("quickstart"))}
         }

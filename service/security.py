@@ -4,7 +4,8 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends
@@ -12,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from schemas.errors import PlaceError
 from service.codes import Code
 from service.errors import ApiProblem
 from service.settings import Settings
@@ -101,6 +103,27 @@ async def principal_of(
         raise ApiProblem(Code.KEY_UNKNOWN, "this key is not known here, or was revoked", headers=said)
     request.state.principal = principal
     return principal
+
+
+async def key_watch(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> "KeyWatch":
+    """For an answer that lasts: see KeyWatch."""
+    return KeyWatch(request.app.state.keys, credentials.credentials if credentials is not None else "")
+
+
+@dataclass(frozen=True)
+class KeyWatch:
+    """Asks again, as often as it is called, whether the key of a request is still one."""
+
+    keys: KeyCache
+    secret: str = field(repr=False)
+
+    async def __call__(self) -> bool:
+        """False once it is revoked. While the ledger is away nobody can tell, and nobody has news of it either."""
+        with suppress(PlaceError):
+            return await self.keys.principal(self.secret) is not None
+        return True
 
 
 def refuse_without(scope: Scope, principal: Principal) -> None:

@@ -230,7 +230,8 @@ class _Ready:
             goes_on = f"; {waiting} that were left go on" if waiting else ""
             num = self.options.num_running
             studies = "one study" if num == 1 else f"{num} studies"
-            self.say(f"runs {studies} at a time on {self.options.num_workers} trainers{goes_on}")
+            trainers = "1 trainer" if self.options.num_workers == 1 else f"{self.options.num_workers} trainers"
+            self.say(f"runs {studies} at a time on {trainers}{goes_on}")
         if self.url is None:
             self.say("ready")
             return

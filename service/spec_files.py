@@ -10,7 +10,7 @@ from schemas.errors import Problem, SpecError
 from schemas.limits import Limits
 from schemas.presets import preset_names, preset_text
 from schemas.problems import did_you_mean, join_field, show
-from service.yaml_reader import MAX_DEPTH, MAX_NODES, read_yaml, too_deep, too_many
+from service.yaml_reader import MAX_DEPTH, MAX_NODES, read_yaml, size_of, too_deep, too_many
 
 MAX_BITS = 1_000
 PIPE_WAIT_S = 10.0
@@ -96,7 +96,7 @@ def _check_size(document: Any) -> None:
 
     def count(node: Any, depth: int) -> int:
         if not isinstance(node, dict | list):
-            return 1
+            return size_of(node)
         if depth > MAX_DEPTH:
             raise SpecError([too_deep()])
         if id(node) not in counts:
@@ -125,10 +125,18 @@ def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
         return 0
     if node is None or isinstance(node, bool | int | float):
         return node
-    if isinstance(node, str) and not any("\ud800" <= letter <= "\udfff" for letter in node):
+    if isinstance(node, str) and _is_unicode(node):
         return str(node)
     problems.append(Problem(where or "file", show(node), "a mapping, a list, a text, a number, true, false or null"))
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _kind_of(key: Any) -> str:

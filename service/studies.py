@@ -7,22 +7,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from schemas.errors import QuotaExceeded, StudyNotFound
+from schemas.errors import StudyNotFound
 from schemas.problems import show
 from schemas.study import Study, parse_study
 from schemas.trials import TrialState
+from service.accepting import Growth, accepted
 from service.codes import Code
 from service.cursors import bad_cursor, seal, unseal
 from service.errors import ApiProblem
 from service.planning import plan_request
-from service.requests import Request
 from service.security import Principal
 from service.settings import Settings
 from workers.ledger.inputs import Idempotency
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyHead, StudyRow, TrialRow
-from workers.planning import expand_trials
-from workers.studies import create_study, published_datasets
+from workers.studies import create_study
 
 FIRST_VERSION = 1
 PLAN_STUDIES = 50
@@ -60,10 +59,11 @@ def submit(
     study = parse_study(document, settings.limits)
     known = ledger.replayed(principal.owner, idempotency) if idempotency is not None else None
     if known is None:
+        asked = Growth(ledger.usage(principal.key_id), num_studies=1)
         known = create_study(
             ledger,
             study,
-            accepted(ledger, settings, study).trials,
+            accepted(ledger, settings, study, asked).trials,
             owner=principal.owner,
             key_id=principal.key_id,
             priority=priority,
@@ -85,22 +85,6 @@ def plan(ledger: Ledger, settings: Settings, principal: Principal, document: Any
     return plan_request(
         request, ledger, settings.places.home, settings.workers, owner=owner, most_studies=PLAN_STUDIES
     ).as_json()
-
-
-def accepted(ledger: Ledger, settings: Settings, study: Study, *, num_there: int = 0) -> Request:
-    """A study with its trials, of data sets that are in the catalog.
-
-    Args:
-        num_there: trials of it that a study in the ledger has already.
-
-    Raises:
-        SpecError, DataMissing. QuotaExceeded: it is over the quota all alone (nothing is expanded then).
-    """
-    num_trials, allowed = study.num_trials() - num_there, settings.quotas.trials_unfinished
-    if num_trials > allowed:
-        raise QuotaExceeded("trials_unfinished", 0, num_trials, allowed)
-    datasets = published_datasets(ledger)
-    return Request(study, expand_trials(study, datasets, settings.limits), datasets)
 
 
 def visible_study(ledger: Ledger, principal: Principal, study_id: str) -> StudyRow:
@@ -201,7 +185,8 @@ def matches(header: str, version: int) -> bool:
 
 def _as_submitted(ledger: Ledger, row: StudyRow, study: Study) -> StudyRow:
     """The study as it was when it was made, which every repeated request is answered with, however far it is by now."""
-    first = ledger.rounds(row.id)[0]
+    first, *later = ledger.rounds(row.id)
+    steps = ledger.steps_of_round(row.id, first.round) if later else row.steps
     return replace(
         row,
         spec_hash=study.spec_hash,
@@ -211,7 +196,8 @@ def _as_submitted(ledger: Ledger, row: StudyRow, study: Study) -> StudyRow:
         cancel_requested=False,
         total=first.num_trials,
         counts=dict.fromkeys(row.counts, 0) | {TrialState.QUEUED.value: first.num_trials},
-        steps_unfinished=row.steps,
+        steps=steps,
+        steps_unfinished=steps,
         version=FIRST_VERSION,
         device_class=None,
         updated_at=row.created_at,

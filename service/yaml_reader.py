@@ -27,6 +27,8 @@ from schemas.problems import shortened
 from service.core_schema import LIST_TAGS, MAPPING_TAGS, plain_value, tagged_value, unknown_tag
 
 MAX_NODES = 200_000
+LETTERS_A_VALUE = 64
+"""So many letters of a text count as one more value: a long text has an alias as easily as a long list."""
 MAX_DEPTH = 50
 MAX_DIRECTIVES = 100
 """Each one is compared with all before it."""
@@ -65,6 +67,11 @@ def too_deep() -> Problem:
 def too_many() -> Problem:
     """Of a document with too many values."""
     return Problem("file", f"more than {MAX_NODES:,} values once aliases are written out", f"at most {MAX_NODES:,}")
+
+
+def size_of(value: Any) -> int:
+    """How many values something counts as that is neither a list nor a mapping."""
+    return 1 + len(value) // LETTERS_A_VALUE if isinstance(value, str) else 1
 
 
 class _Node(NamedTuple):
@@ -119,7 +126,8 @@ class _Reader:
 
     def _built(self, event: Event, depth: int) -> _Node:
         if isinstance(event, ScalarEvent):
-            return _Node(_scalar(event), 1, 0)
+            value = _scalar(event)
+            return _Node(value, size_of(value), 0)
         if depth > MAX_DEPTH:
             raise SpecError([too_deep()])
         if isinstance(event, SequenceStartEvent):

@@ -85,6 +85,8 @@ class Places:
         check_writable(HOME, self.home)
         if "://" not in self.records:
             check_writable(RECORDS, Path(self.records))
+        else:
+            _check_protocol(self.records)
         store = store_file(self.tracking_uri)
         if store is not None:
             check_writable(TRACKING, store.parent)
@@ -135,6 +137,19 @@ def check_text(what: str, text: str) -> None:
     """
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
         raise _refused(what, text, "control characters, or bytes that are no UTF-8", "printable text")
+
+
+def _check_protocol(records: str) -> None:
+    import fsspec  # only for who keeps records in an object store
+
+    protocol = records.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ValueError as error:
+        raise _refused(RECORDS, records, "an unknown protocol", "a folder, or a place that fsspec knows") from error
+    except ImportError as error:
+        got = f"a place that needs a package: {error}"
+        raise _refused(RECORDS, records, got, "a folder, or that package beside this one") from error
 
 
 def check_writable(what: str, folder: Path) -> None:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from service.codes import Code
-from service.documented import problems
+from service.documented import EVENT, problems
 from service.errors import ApiProblem
-from service.live import LiveEvents
+from service.live import Asked, LiveEvents
 from service.parameters import ONCE
 from service.resources import Resource
-from service.security import LedgerOf, Reader
+from service.security import KeyWatch, LedgerOf, Reader, key_watch
 from service.strict_json import to_json
 from service.studies import visible_head
 from workers.ledger.rows import EventKind, EventRow
@@ -30,6 +30,12 @@ RETRY_AFTER_S = 30
 RECONNECT_MS = 2_000
 """What a browser that has lost the connection waits before it comes again."""
 _SEQ = re.compile(r"[0-9]{1,18}")
+# OpenAPI 3.1 has no word for the items of a stream.
+_STREAM_SCHEMA = {
+    "type": "string",
+    "description": f"Server-sent events. Of each, `id` is the event's number, `event` its kind, and `data` one line of"
+    f" JSON that #/components/schemas/{EVENT} describes.",
+}
 
 router = APIRouter(prefix="/v1", tags=["studies"])
 
@@ -51,13 +57,11 @@ class EventsQuery(BaseModel):
     after: int = Field(0, ge=0, le=10**18)
 
 
-def _item_schema() -> dict[str, Any]:
-    """One server-sent event, as OpenAPI 3.2 describes streams."""
-    text = {"type": "string"}
-    content = EventResource.model_json_schema(mode="serialization")
-    content["properties"]["kind"] = content.pop("$defs")["EventKind"]  # a reference would be to the whole document
-    data = text | {"contentMediaType": "application/json", "contentSchema": content}
-    return {"type": "object", "properties": {"id": text, "event": text, "data": data}, "required": ["data"]}
+def event_schema() -> dict[str, Any]:
+    """The `data` of one server-sent event, as a component of the OpenAPI document."""
+    schema = EventResource.model_json_schema(mode="serialization")
+    schema["properties"]["kind"] = schema.pop("$defs")["EventKind"]  # a reference would be to the whole document
+    return schema
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,32 @@ class _Stream(EventSourceResponse):
     dependencies=[ONCE],
     response_class=Response,
     responses={
-        200: {"description": "The events.", "content": {"text/event-stream": {"itemSchema": _item_schema()}}},
+        200: {"description": "The events.", "content": {"text/event-stream": {"schema": _STREAM_SCHEMA}}},
         204: {"description": "The study is final and has no event behind that number."},
         **problems(400, 401, 403, 404, 422),
     },
 )
-async def follow_study_events(request: Request, listening: Annotated[Listening, Depends(_listening)]) -> Response:
+async def follow_study_events(
+    request: Request,
+    listening: Annotated[Listening, Depends(_listening)],
+    watch: Annotated[KeyWatch, Depends(key_watch)],
+) -> Response:
     """Every event of a study, first those that were, then those that come, each once and in order.
 
-    The stream ends behind the last event of a final study, and after a while in any case: come again with Last-Event-ID
-    and nothing is missed, on whichever replica. A number that the study has not reached is waited for; one that is no
-    number is a 400. A comment comes every 15 s while nothing happens.
+    The stream ends behind the last event of a final study, soon after its key is revoked, and after a while in any
+    case: come again with Last-Event-ID and nothing is missed, on whichever replica. A number that the study has not
+    reached is waited for; one that is no number is a 400. A comment comes every 15 s while nothing happens.
     """
     if listening.is_over:
         return Response(status_code=204)  # tells a browser's EventSource not to come again
     # Neither may a cache keep the stream nor a proxy hold it back until it ends.
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return _Stream(_stream(_live(request), listening), headers=headers)
+    return _Stream(_stream(_live(request), listening, watch), headers=headers)
 
 
-async def _stream(live: LiveEvents, listening: Listening) -> AsyncIterator[bytes]:
+async def _stream(live: LiveEvents, listening: Listening, may_go_on: Asked) -> AsyncIterator[bytes]:
     yield format_sse_event(comment=f"study {listening.study_id}", retry=RECONNECT_MS)
-    async with aclosing(live.follow(listening.study_id, listening.after)) as events:
+    async with aclosing(live.follow(listening.study_id, listening.after, may_go_on=may_go_on)) as events:
         async for event in events:
             yield KEEPALIVE_COMMENT if event is None else _as_sse(event)
             await asyncio.sleep(0)  # a stream that always has something to send would not notice that nobody listens

@@ -51,15 +51,16 @@ def test_every_success_has_an_example(described):
 def test_every_example_fits_its_schema(described):
     for name, kind, content in successes(described):
         for value in values(described, content) if "examples" in content else ():
-            if "itemSchema" in content:
-                fields = dict(line.split(": ", 1) for line in value.strip().splitlines())
-                valid(described, content["itemSchema"], fields)
-                valid(
-                    described, content["itemSchema"]["properties"]["data"]["contentSchema"], json.loads(fields["data"])
-                )
-            else:
-                assert "schema" in content, (name, kind)
-                valid(described, content["schema"], value)
+            assert "schema" in content, (name, kind)
+            valid(described, content["schema"], value)
+
+
+def test_the_example_of_an_event_fits_the_schema_of_events(described):
+    (content,) = (content for name, kind, content in successes(described) if kind == "text/event-stream")
+    (value,) = values(described, content)
+    fields = dict(line.split(": ", 1) for line in value.strip().splitlines())
+    assert set(fields) == {"id", "event", "data"}
+    valid(described, {"$ref": "#/components/schemas/StudyEvent"}, json.loads(fields["data"]))
 
 
 def test_every_example_of_a_study_to_send_fits_the_schema_of_studies(described):

@@ -132,7 +132,7 @@ def test_sqlite_is_opened_with_what_several_processes_need(tmp_path):
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "busy_timeout", "synchronous", "foreign_keys")
         }
-    assert read == {"journal_mode": "wal", "busy_timeout": 30_000, "synchronous": 1, "foreign_keys": 1}
+    assert read == {"journal_mode": "wal", "busy_timeout": 30_000, "synchronous": 2, "foreign_keys": 1}
 
 
 def test_an_older_home_is_copied_then_migrated(tmp_path, next_version):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from schemas import entries
 from schemas.errors import SpecError
 from schemas.limits import Limits
 from schemas.study import parse_study
@@ -462,6 +463,25 @@ def test_thousands_of_items_on_every_axis_are_counted_fast(study):
     started = time.process_time()
     assert said(document) == ["trials: got 8000000000, allowed at most 1000000"]
     assert time.process_time() - started < 5
+
+
+def test_thousands_of_small_sweeps_are_counted_before_they_are_expanded(study, monkeypatch):
+    swept = {"warmup": {"kind": "linear", "steps": {"sweep": list(range(1, 19))}}, "decay": {"kind": "cosine"}}
+    checked = []
+    component = entries._component
+    monkeypatch.setattr(entries, "_component", lambda *of: checked.append(of) or component(*of))
+    document = study(schedules=[{**swept, "name": f"s{index}"} for index in range(2000)], seeds={"count": 1_000_000})
+    assert said(document)[0].startswith("trials: got ")
+    assert len(checked) < 5_000
+
+
+def test_many_items_without_sweeps_are_all_checked_though_there_are_too_many_trials(study):
+    one = study()["schedules"][0]
+    document = study(
+        schedules=[{**one, "name": f"s{index}"} for index in range(2500)] + [{**one, "name": "last", "warmup": 3}],
+        seeds={"count": 1_000_000},
+    )
+    assert [line.partition(":")[0] for line in said(document)] == ["trials", "schedules[2500].warmup"]
 
 
 def test_an_operator_may_set_other_limits(study):

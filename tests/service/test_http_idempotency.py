@@ -38,6 +38,13 @@ def test_a_study_that_runs_is_still_answered_as_it_was_submitted(any_service, cl
     assert submit(client, "a-key").content == first.content
 
 
+def test_a_study_that_was_extended_is_still_answered_as_it_was_submitted(client):
+    first = submit(client, "a-key")
+    wider = client.post(f"/v1/studies/{first.json()['id']}:extend", json=study(4))
+    assert wider.json()["steps"] == 2 * first.json()["steps"]
+    assert submit(client, "a-key").content == first.content
+
+
 def test_another_body_or_priority_under_the_same_key_is_a_422(client):
     submit(client, "a-key")
     for response in (submit(client, "a-key", study(name="other")), submit(client, "a-key", params={"priority": 1})):

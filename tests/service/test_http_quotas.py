@@ -48,9 +48,51 @@ def test_what_never_fits_is_a_422_and_waits_for_nothing(open_ledger, places, quo
 
 
 def test_a_study_far_over_the_quota_is_refused_before_it_is_expanded(open_ledger, places, monkeypatch):
-    monkeypatch.setattr("service.studies.expand_trials", None)
+    monkeypatch.setattr("service.accepting.expand_trials", None)
     with serving(open_ledger, places, **quotas(trials_unfinished=100)) as service, service.client() as client:
         assert submit(client, study(200_000)).json()["code"] == "quota_never_fits"
+
+
+@pytest.mark.parametrize(
+    ("quota", "room"), [("trials_unfinished", 15), ("steps_unfinished", 16 * 20 - 1), ("studies_queued", 1)]
+)
+def test_a_study_for_which_there_is_no_room_now_is_refused_before_it_is_expanded(
+    open_ledger, places, monkeypatch, quota, room
+):
+    with serving(open_ledger, places, **quotas(**{quota: room})) as service, service.client() as client:
+        assert submit(client).status_code == 202
+        monkeypatch.setattr("service.accepting.expand_trials", None)
+        refused = submit(client)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert refused.json()["errors"][0]["field"] == f"quota.{quota}"
+
+
+@pytest.mark.parametrize(("quota", "room"), [("trials_unfinished", 19), ("steps_unfinished", 20 * 20 - 1)])
+def test_an_extension_for_which_there_is_no_room_now_is_refused_before_it_is_expanded(
+    open_ledger, places, monkeypatch, quota, room
+):
+    with serving(open_ledger, places, **quotas(**{quota: room})) as service, service.client() as client:
+        made = submit(client).json()
+        assert submit(client, study(2, name="other")).status_code == 202
+        monkeypatch.setattr("service.accepting.expand_trials", None)
+        refused = client.post(f"/v1/studies/{made['id']}:extend", json=study(3))
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert refused.json()["errors"][0]["got"] == ("16 + 4" if quota == "trials_unfinished" else "320 + 80")
+
+
+def test_a_plan_is_made_though_there_is_no_room_now(open_ledger, places):
+    with serving(open_ledger, places, **quotas(trials_unfinished=8)) as service, service.client() as client:
+        assert submit(client).status_code == 202
+        assert client.post("/v1/studies:plan", json=study()).status_code == 200
+
+
+def test_what_came_meanwhile_is_counted_when_the_study_is_made(open_ledger, places, monkeypatch):
+    with serving(open_ledger, places, **quotas(trials_unfinished=8)) as service, service.client() as client:
+        before = open_ledger.usage("of no key")
+        assert submit(client).status_code == 202
+        monkeypatch.setattr(service.ledger, "usage", lambda key_id: before)
+        refused = submit(client)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
 
 
 def test_each_key_has_a_quota_of_its_own_though_all_see_the_studies_of_their_owner(open_ledger, places):

@@ -148,7 +148,7 @@ async def test_a_stream_that_always_has_something_to_send_lets_others_have_their
             await asyncio.sleep(0)
 
     other = asyncio.create_task(others())
-    async with aclosing(_stream(events, Listening(study_id, 1, False))) as stream:
+    async with aclosing(_stream(events, Listening(study_id, 1, False), live._always)) as stream:
         async for _ in stream:
             sent += 1
             if sent == 300:

@@ -12,6 +12,7 @@ from itertools import cycle, islice
 import httpx
 import pytest
 
+from schemas.errors import PlaceError
 from service.client.sse import read_messages
 from tests.ledger.making import new_study
 from tests.service.event_storm import commit, finish
@@ -109,9 +110,11 @@ def test_a_number_from_the_future_waits_for_it(reader, open_ledger, study_id):
 
 
 def test_the_api_says_what_an_event_is_without_references_that_lead_nowhere(service):
-    operation = service.app.openapi()["paths"]["/v1/studies/{study_id}/events"]["get"]
-    item = operation["responses"]["200"]["content"]["text/event-stream"]["itemSchema"]
-    event = item["properties"]["data"]["contentSchema"]
+    described = service.app.openapi()
+    operation = described["paths"]["/v1/studies/{study_id}/events"]["get"]
+    said = operation["responses"]["200"]["content"]["text/event-stream"]["schema"]["description"]
+    assert "#/components/schemas/StudyEvent" in said
+    event = described["components"]["schemas"]["StudyEvent"]
     assert set(event["properties"]["kind"]["enum"]) == set(EventKind)
     assert "$ref" not in json.dumps(event)
 
@@ -129,6 +132,45 @@ def test_a_silent_stream_says_that_it_is_alive(reader, study_id, monkeypatch):
     with stream(reader, study_id, **{"Last-Event-ID": "1"}) as response:
         comments = (line for line in response.iter_lines() if line.startswith(": ping"))
         assert list(islice(comments, 3)) == [": ping"] * 3
+
+
+def test_a_revoked_key_hears_no_more_though_its_study_goes_on(open_ledger, places, study_id):
+    with serving(open_ledger, places, key_cache_s=0) as service:
+        row, key = open_ledger.create_key("test", ["read"], "team")
+        with service.client(key) as client, stream(client, study_id) as response:
+            messages = read_messages(response.iter_bytes())
+            assert next(messages).id == "1"
+            open_ledger.revoke_key(row.id)
+            commit(open_ledger, study_id, 3)
+            assert next(messages, None) is None
+
+
+def test_a_silent_stream_of_a_revoked_key_ends_at_the_next_sign_of_life(open_ledger, places, study_id, monkeypatch):
+    monkeypatch.setattr("service.live.KEEP_ALIVE_S", 0.05)
+    with serving(open_ledger, places, key_cache_s=0) as service:
+        row, key = open_ledger.create_key("test", ["read"], "team")
+        with service.client(key) as client, stream(client, study_id) as response:
+            lines = (line for line in response.iter_lines() if line.startswith(": ping"))
+            next(lines)
+            open_ledger.revoke_key(row.id)
+            assert len(list(islice(lines, 10))) < 10
+        until(lambda: service.app.state.live.num_listeners == 0)
+
+
+def test_a_stream_is_not_ended_because_the_keys_cannot_be_asked_for_now(service, reader, study_id, monkeypatch):
+    monkeypatch.setattr("service.live.KEEP_ALIVE_S", 0.05)
+    with stream(reader, study_id, **{"Last-Event-ID": "1"}) as response:
+        pings = (line for line in response.iter_lines() if line.startswith(": ping"))
+        next(pings)
+        asked = []
+
+        async def away(secret):
+            asked.append(secret)
+            raise PlaceError("the server is away")
+
+        monkeypatch.setattr(service.app.state.keys, "principal", away)
+        until(lambda: asked)
+        assert len(list(islice(pings, 3))) == 3
 
 
 def test_a_listener_that_leaves_is_noticed_though_nothing_happens(service, reader, study_id):

@@ -1,6 +1,7 @@
 """Where things lie: flags before the environment, the environment before the home."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_relative_places_are_made_absolute_at_once(tmp_path: Path, monkeypatch: 
 
 def test_a_url_of_records_is_left_as_it_is(tmp_path: Path) -> None:
     assert Places.resolve(home=str(tmp_path), records="s3://bucket/x", environment={}).records == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"), [("sftp://host/x", "a place that needs a package"), ("nowhere://x/y", "an unknown protocol")]
+)
+def test_records_in_a_store_that_cannot_be_reached_from_here_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: str, reason: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "paramiko", None)  # what sftp needs
+    places = Places.resolve(home=str(tmp_path / "home"), records=records, environment={})
+    with pytest.raises(PlaceError, match=rf"^--records \(WARMUP_BENCH_RECORDS\): got {records}: {reason}"):
+        places.check_writable()
+    assert not (tmp_path / "home").exists()
 
 
 def test_flags_give_a_child_the_same_places(tmp_path: Path) -> None:

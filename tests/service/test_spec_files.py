@@ -144,6 +144,8 @@ HOSTILE = {
     "aliases of aliases": "a0: &a0 [x]\n" + "".join(
         f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 30_000)
     ),
+    "aliases of a long text": whole("*a,", first="- &a " + "x" * 300_000 + "\n- ["),
+    "many aliases of a text": whole("*a,", first="- &a " + "x" * 2_000 + "\n- ["),
     "undefined aliases": whole("- *a\n"),
     "merge keys": whole("- {<<: *a}\n", first="- &a {b: 1}\n"),
     "tabs": whole("\t"),

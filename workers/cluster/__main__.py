@@ -8,13 +8,22 @@ import sys
 import time
 from pathlib import Path
 
-from schemas.errors import StaleFence, WarmupBenchError
+from schemas.errors import PlaceAway, PlaceError, StaleFence, WarmupBenchError
 from schemas.trials import TrialState
 from workers.cluster.driver import CannotRun, Driver
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.ray_processes import RayLost
+from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
-from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED, start_publisher
+from workers.launcher import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_NO_PLACE,
+    EXIT_NOT_MINE,
+    EXIT_RAY_LOST,
+    EXIT_STOPPED,
+    start_publisher,
+)
 from workers.launcher import Driver as Child
 from workers.ledger.ledger import Ledger
 from workers.places import LEDGER, Places
@@ -26,6 +35,8 @@ log = logging.getLogger("warmup_bench.driver")
 PUBLISHER_DRAIN_S = 75.0
 """The publisher drains for a minute; a little more for its last call."""
 POLL_S = 0.1
+NO_PLACE = "the ledger or the place of the records could not be used; the study goes on when it can"
+"""A service's callers are not told which places it has: those stand in the driver's log."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
             _end_launch(ledger, options.study)
             with heartbeat:
                 return _drive(ledger, options, places, heartbeat, stop)
+    except PlaceError as error:
+        log.error("%s", error)
+        return EXIT_NO_PLACE if HOST in os.environ else EXIT_FAILED
     except WarmupBenchError as error:
         log.error("%s", error)
         return EXIT_FAILED
@@ -57,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat, stop: StopRequest) -> int:
     study_id, fence, publisher = options.study, heartbeat.fence, None
+    steady = SteadyLedger(ledger, heartbeat, stop)
     if ledger.study_head(study_id).state.is_final:
         log.info("study %s became final before its driver had started", study_id)
         return EXIT_DONE
@@ -66,30 +81,39 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
             publisher = start_publisher(study_id, places, follow=True)
         state = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host).run()
         if state is TrialState.QUEUED:
-            ledger.set_study_state(study_id, state, fence=fence)
+            steady.set_study_state(study_id, state, fence=fence)
             return EXIT_STOPPED
         if state is TrialState.CANCELLED:
-            ledger.set_study_state(study_id, state, reason="cancelled", fence=fence)
+            steady.set_study_state(study_id, state, reason="cancelled", fence=fence)
         # Before the state: whoever sees `done` finds the report.
-        status = _write_results(ledger, study_id, places)
+        status = _write_results(steady, study_id, places)
         if status == EXIT_DONE:
-            head = ledger.study_head(study_id)
+            head = steady.insist(lambda ledger: ledger.study_head(study_id))
             mark_report(places.study_folder(study_id), head, becomes_done=state is TrialState.DONE)
         if state is TrialState.DONE:
-            ledger.set_study_state(study_id, state, fence=fence)
+            steady.set_study_state(study_id, state, fence=fence)
         if publisher is not None and publisher.poll() not in (None, 0):
             log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
             publisher = start_publisher(study_id, places, follow=True)
-        _let_publish(ledger, study_id, fence, publisher, stop)
+        _let_publish(steady, study_id, fence, publisher, stop)
         return status
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_NOT_MINE
     except RayLost as error:
         log.error("%s", error)
-        with contextlib.suppress(WarmupBenchError):  # a queued study and one without a driver are taken up alike
-            ledger.set_study_state(study_id, TrialState.QUEUED, reason=str(error), fence=fence)
+        _queue_again(ledger, study_id, str(error), fence)
         return EXIT_RAY_LOST
+    except PlaceError as error:
+        log.error("%s", error)
+        if ray_host is not None:  # of a service, which tries again by itself
+            _queue_again(ledger, study_id, NO_PLACE, fence)
+            return EXIT_NO_PLACE
+        if isinstance(error, PlaceAway):  # and it was asked to stop meanwhile
+            _queue_again(ledger, study_id, stop.reason, fence)
+            return EXIT_STOPPED
+        _say_errored(ledger, study_id, f"{error}", fence)
+        return EXIT_FAILED
     except (WarmupBenchError, CannotRun) as error:
         log.error("%s", error)
         _say_errored(ledger, study_id, f"{error}", fence)
@@ -110,13 +134,13 @@ def _end_launch(ledger: Ledger, study_id: str) -> None:
         ledger.release_lease(study_id, "launch", launch.owner, launch.fence)
 
 
-def _write_results(ledger: Ledger, study_id: str, places: Places) -> int:
+def _write_results(steady: SteadyLedger, study_id: str, places: Places) -> int:
     # Imported only now: trainers are to start first. Whatever goes wrong here, the trials are final, and the report can
     # be written at any time.
     try:
         from workers.results.write import write_results
 
-        write_results(ledger, study_id, places, places.study_folder(study_id))
+        steady.insist(lambda ledger: write_results(ledger, study_id, places, places.study_folder(study_id)))
     except Exception as error:
         log.exception("the report could not be written: %s", error)
         with contextlib.suppress(OSError):  # an older one is not this study's answer any more
@@ -125,7 +149,7 @@ def _write_results(ledger: Ledger, study_id: str, places: Places) -> int:
     return EXIT_DONE
 
 
-def _let_publish(ledger: Ledger, study_id: str, fence: int, publisher: Child | None, stop: StopRequest) -> None:
+def _let_publish(steady: SteadyLedger, study_id: str, fence: int, publisher: Child | None, stop: StopRequest) -> None:
     if publisher is None:
         return
     deadline = time.monotonic() + PUBLISHER_DRAIN_S
@@ -135,7 +159,13 @@ def _let_publish(ledger: Ledger, study_id: str, fence: int, publisher: Child | N
     if publisher.poll() != 0:
         log.warning("publishing is behind; `warmup-bench sync` catches up")
         publisher.stop(grace_s=5.0)
-        ledger.set_publishing(study_id, "behind", fence=fence)
+        steady.insist(lambda ledger: ledger.set_publishing(study_id, "behind", fence=fence))
+
+
+def _queue_again(ledger: Ledger, study_id: str, reason: str, fence: int) -> None:
+    with contextlib.suppress(WarmupBenchError):  # a queued study and one without a driver are taken up alike
+        ledger.requeue_packs(study_id, None, fence, reason)
+        ledger.set_study_state(study_id, TrialState.QUEUED, reason=reason, fence=fence)
 
 
 def _say_errored(ledger: Ledger, study_id: str, reason: str, fence: int) -> None:

@@ -21,6 +21,7 @@ from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_t
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots
+from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
 from workers.cores import num_cores
@@ -63,7 +64,7 @@ class Driver:
         ray_host: Path | None = None,
     ) -> None:
         """`ray_host`: the folder of the Ray to share with other drivers; a Ray of its own where there is none."""
-        self._ledger = ledger
+        self._ledger = SteadyLedger(ledger, heartbeat, stop)
         self._study_id = study_id
         self._places = places
         self._heartbeat = heartbeat
@@ -71,7 +72,7 @@ class Driver:
         self._stop = stop
         self._num_workers = workers
         self._ray_host = ray_host
-        self._share = Share(ledger, is_shared=ray_host is not None)
+        self._share = Share(self._ledger, is_shared=ray_host is not None)
         self._store = RecordStore(places.records)
         self._deaths: Counter[str] = Counter()
         self._queue: deque[PackRow] = deque()
@@ -81,7 +82,9 @@ class Driver:
         """Train what is not final. Returns the state that the trials allow: done, cancelled, or queued (stopped).
 
         Raises:
-            CannotRun, PlaceError: what is durable stays; the same command continues.
+            CannotRun: as it is, and always; what is durable stays.
+            PlaceError: what is durable stays; it can be continued once the place can be used. Of a ledger that is only
+                away: where the driver was asked to stop meanwhile.
             RayLost: what ran is queued again; a new driver continues.
             StaleFence: another driver has taken over.
         """
@@ -107,7 +110,7 @@ class Driver:
             return
         self._share.num_workers = workers
         with self._ray(workers, gpus) as ray_here:
-            trials = StudyTrials(study, datasets_of(self._ledger))
+            trials = StudyTrials(study, self._ledger.insist(datasets_of))
             while not ray_here.ready(POLL_S):
                 if self._reason_to_stop():
                     return
@@ -134,11 +137,13 @@ class Driver:
         """Whether no trial has to be trained, because all are finished in other studies: then no Ray is started."""
         if self._is_planned() or not self._ledger.may_be_all_reused(self._study_id):
             return False
-        self._write_plans(StudyTrials(study, datasets_of(self._ledger)), facts_without_trainer(device))
+        trials = StudyTrials(study, self._ledger.insist(datasets_of))
+        self._write_plans(trials, facts_without_trainer(device))
         return not self._unfinished()
 
     def _write_plans(self, trials: StudyTrials, facts: TrainerFacts) -> None:
-        write_plans(self._ledger, self._study_id, trials, facts, self._fence)
+        # Made again, it leaves the rounds that have their plan as they are.
+        self._ledger.insist(lambda ledger: write_plans(ledger, self._study_id, trials, facts, self._fence))
         planned = self._ledger.study(self._study_id).device_class
         if planned != facts.device_class:
             raise CannotRun(f"the study is planned for device class {planned}, this machine has {facts.device_class}")
@@ -157,7 +162,7 @@ class Driver:
                     self._slots.go_on(slot, TURN_S)
         self._wind_down(reason)
         if self._place_error:
-            raise CannotRun(self._place_error)
+            raise PlaceError(self._place_error)
 
     def _start_idle(self, trials: StudyTrials, device: str) -> None:
         idle = self._slots.idle
@@ -286,7 +291,7 @@ class Driver:
         return bool(self._ledger.packs(self._study_id, [PackState.QUEUED, PackState.RUNNING]))
 
     def _is_planned(self) -> bool:
-        return has_plans(self._ledger, self._study_id)
+        return self._ledger.insist(lambda ledger: has_plans(ledger, self._study_id))
 
     def _outcome(self) -> TrialState:
         if self._is_planned() and not self._unfinished():
@@ -296,7 +301,7 @@ class Driver:
     def _reason_to_stop(self) -> str:
         self._heartbeat.check()
         self._stop.keep_listening()
-        if self._ledger.cancel_requested(self._study_id):
+        if self._ledger.hears_cancel(self._study_id):
             return CANCELLED
         return self._place_error or self._stop.reason
 

@@ -14,7 +14,7 @@ import psutil
 import ray
 
 from workers.cluster.facts import TRAINER_ENVIRONMENT
-from workers.cluster.ray_processes import RayProcesses
+from workers.cluster.ray_processes import RayLost, RayProcesses
 from workers.launcher import EXIT_RAY_LOST
 
 log = logging.getLogger("warmup_bench.driver")
@@ -49,10 +49,18 @@ class BackgroundRay:
         threading.Thread(target=self._live, name="ray").start()
 
     def ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until actors can be made, `timeout_s` at most; raises what kept Ray from starting."""
+        """Wait until actors can be made, `timeout_s` at most.
+
+        Raises:
+            RayLost: it did not start. On a busy machine that is a matter of time: the next driver may have more luck.
+        """
         is_up = self._is_up.wait(timeout_s)
-        if self._error is not None:
+        if isinstance(self._error, RayLost):
             raise self._error
+        if self._error is not None:
+            log.error("Ray did not start", exc_info=self._error)
+            self._processes.kill()
+            raise RayLost("Ray did not start") from self._error
         return is_up
 
     def check(self) -> None:

@@ -84,7 +84,8 @@ def connect(url: URL, *, enforce_foreign_keys: bool = True) -> Engine:
         # The driver must not begin transactions by itself: it would begin them deferred.
         connection.isolation_level = None
         _use_wal(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
+        # With NORMAL a power cut could take back what was answered: in WAL mode it writes to the disk at checkpoints.
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if enforce_foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")
@@ -218,3 +219,18 @@ def meaning(error: DatabaseError) -> str | None:
     if isinstance(error, OperationalError):
         return f"the database server cannot be used ({error.orig}); check that it runs and the URL names it"
     return None
+
+
+_PASSING = ("08", "40", "53", "55", "57")
+"""Postgres' classes of errors that go away by themselves: connections, turns, resources, locks, who operates it."""
+_SERVER_DISK_FULL = "53100"
+
+
+def is_passing(error: DatabaseError) -> bool:
+    """Whether the same question may be answered later: the server restarts, or another process has its turn."""
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return bool(name.startswith("SQLITE_BUSY"))
+    state = getattr(error.orig, "sqlstate", None)  # none where no connection came about, or one was lost
+    passes = state is None or (state.startswith(_PASSING) and state != _SERVER_DISK_FULL)
+    return isinstance(error, OperationalError) and passes

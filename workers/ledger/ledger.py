@@ -76,6 +76,7 @@ class Ledger(Store):
     replayed = idempotency.replayed
     replayed_extension = idempotency.replayed_extension
     usage = submitting.usage
+    usage_of_study = submitting.usage_of_study
     append_round = rounds.append_round
     study = studies.study
     study_head = studies.study_head_of
@@ -83,6 +84,7 @@ class Ledger(Store):
     study_by_spec_hash = studies.study_by_spec_hash
     list_studies = listing.list_studies
     studies_by_state = listing.studies_by_state
+    steps_of_round = rounds.steps_of_round
     rounds = rounds.study_rounds
     set_study_state = studies.set_study_state
     set_publishing = studies.set_publishing

@@ -12,7 +12,7 @@ from workers.ledger.inputs import NewTrial
 from workers.ledger.mapping import chunks, moment, new_trial
 from workers.ledger.rows import EventKind, RoundRow
 from workers.ledger.store import CHUNK_ROWS, Store, StudyWrite
-from workers.ledger.tables import rounds, trials
+from workers.ledger.tables import NEWEST, rounds, trials
 
 
 def append_round(
@@ -39,6 +39,13 @@ def study_rounds(ledger: Store, study_id: str) -> list[RoundRow]:
             RoundRow(row.round, row.kind, row.body, row.num_trials, moment(row.planned_ms))
             for row in connection.execute(query)
         ]
+
+
+def steps_of_round(ledger: Store, study_id: str, number: int) -> int:
+    """Updates that the trials of one round make in full, each counted once however often it was attempted."""
+    query = select(func.sum(trials.c.steps)).where(trials.c.study_id == study_id, trials.c.round == number, NEWEST)
+    with ledger.read() as connection:
+        return int(connection.execute(query).scalar_one() or 0)
 
 
 def add_next_round(work: StudyWrite, kind: str, body: Mapping[str, Any], new: Iterable[NewTrial]) -> int:

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from schemas.errors import PlaceError, StaleFence, StudyNotFound, WrongState
+from schemas.errors import PlaceAway, PlaceError, StaleFence, StudyNotFound, WrongState
 from schemas.trials import TrialState
 from workers.ledger.counting import Counts
-from workers.ledger.dialect import BUSY_TIMEOUT_S, IF_FREE, ONE_BY_ONE, WAIT, WRITES, meaning, now_ms
+from workers.ledger.dialect import BUSY_TIMEOUT_S, IF_FREE, ONE_BY_ONE, WAIT, WRITES, is_passing, meaning, now_ms
 from workers.ledger.mapping import SqlRow
 from workers.ledger.place import Place
 from workers.ledger.rows import EventKind, PackState
@@ -158,15 +158,20 @@ def _locked_study(connection: Connection, study_id: str) -> SqlRow:
 
 @contextmanager
 def naming_the_place(place: Place) -> Iterator[None]:
-    """Turn a driver's error that is about the place (full, read-only, locked, gone) into a PlaceError that names it."""
+    """Turn a driver's error that is about the place (full, read-only, locked, gone) into a PlaceError that names it.
+
+    Raises:
+        PlaceAway: the same question may be answered later. PlaceError: not by itself.
+    """
     try:
         yield
     except DatabaseError as error:
         text = meaning(error)
         if text is None:
             raise
-        raise PlaceError(f"ledger {place}: {text}") from error
+        kind = PlaceAway if is_passing(error) else PlaceError
+        raise kind(f"ledger {place}: {text}") from error
     except PoolTimeout as error:
-        raise PlaceError(
+        raise PlaceAway(
             f"ledger {place}: all connections of this process were busy for {BUSY_TIMEOUT_S:.0f} s; try again later"
         ) from error

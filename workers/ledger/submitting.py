@@ -102,6 +102,13 @@ def usage(ledger: Store, key_id: str) -> Usage:
         return usage_now(connection, key_id)
 
 
+def usage_of_study(ledger: Store, study_id: str) -> Usage:
+    """What is unfinished of what came with the API key of that study (all zero where there is no such study)."""
+    with ledger.read() as connection:
+        query = select(studies.c.key_id).where(studies.c.id == study_id)
+        return usage_now(connection, connection.execute(query).scalar_one_or_none() or "")
+
+
 def usage_now(connection: Connection, key_id: str) -> Usage:
     """`usage` within a transaction."""
     unfinished = func.sum(studies.c.num_queued + studies.c.num_running)
