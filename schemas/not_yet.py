@@ -31,13 +31,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "workload": {
-        "accumulation": 1,
-        "average.kind": "none",
-        "average.decay": 0.0,
-        "sampling": "reshuffle",
         "budget.tokens": None,
-        "precision": ("float32", "float64"),
-        "model.dropout": 0.0,
         "dataset.augmentation": "none",
         "dataset.label_noise.kind": "none",
         "dataset.label_noise.level": 0.0,

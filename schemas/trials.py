@@ -199,10 +199,12 @@ def steps_known(workload: Workload) -> int | None:
 
 
 def batch_size_of(workload: Workload, num_train_examples: int) -> int:
-    """Examples per training batch; 1 for an analytic function."""
+    """Examples per update, over all its accumulated batches; 1 for an analytic function."""
     if isinstance(workload, Analytic):
         return 1
-    return num_train_examples if workload.batch_size == "full" else workload.batch_size
+    if workload.batch_size == "full":
+        return num_train_examples
+    return workload.batch_size * workload.accumulation
 
 
 @dataclass(frozen=True)

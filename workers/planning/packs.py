@@ -10,7 +10,7 @@ from importlib import resources
 from schemas.base import canonical_json, without_defaults
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.schedules import SmoothnessLawWarmup
-from schemas.trials import TrialSpec, total_steps
+from schemas.trials import TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Analytic, Workload
 from workers.planning.facts import model_kind, num_parameters
 
@@ -113,7 +113,7 @@ def _operations_per_step(workload: Workload, facts: DatasetFacts | None) -> floa
     examples = 1
     if not isinstance(workload, Analytic):
         assert facts is not None
-        examples = facts.num_train if workload.batch_size == "full" else workload.batch_size
+        examples = batch_size_of(workload, facts.num_train)
     return 6.0 * num_parameters(workload, facts) * examples
 
 

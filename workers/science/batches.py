@@ -1,13 +1,21 @@
 """Which training examples each trial sees at each step."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from workers.science.datasets import Examples
 from workers.science.protocols import Batch
-from workers.science.streams import generator
+from workers.science.streams import generator, word
+
+
+class TrainingBatches(Protocol):
+    """Where the loop's batches come from."""
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first ... last - 1."""
 
 
 class DataOrder:
@@ -78,3 +86,26 @@ class SharedBatch:
         """`last - first` times the batch."""
         for _ in range(first, last):
             yield self._batch
+
+
+PROBE_KEY = word(0, "dropout", "probe")
+"""Of the masks under which probes measure: the same at every point, so that a Hessian-vector product is linear."""
+
+
+class KeyedBatches:
+    """Batches with one more tensor: the key [N] of each trial's dropout masks, from its noise seed and the step."""
+
+    def __init__(self, batches: TrainingBatches, noise_seeds: Sequence[int], device: torch.device) -> None:
+        self._batches = batches
+        self._seeds = list(noise_seeds)
+        self._device = device
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first ... last - 1; their keys go to the device at once."""
+        distinct = {seed: [word(seed, "dropout", step) for step in range(first, last)] for seed in set(self._seeds)}
+        keys_TN = torch.tensor([[distinct[seed][row] for seed in self._seeds] for row in range(last - first)])
+        for batch, keys_N in zip(self._batches.steps(first, last), keys_TN.to(self._device).unbind(), strict=True):
+            tensors = batch.tensors
+            if not batch.stacked:
+                tensors = tuple(tensor.expand(len(self._seeds), *tensor.shape) for tensor in tensors)
+            yield Batch((*tensors, keys_N), stacked=True, size=batch.size)

@@ -4,10 +4,12 @@ import importlib
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from workers.science.protocols import Batch, TrialLoss
+from workers.science.protocols import Batch, TrainingObjective, TrialLoss
+from workers.science.streams import WORD
 from workers.science.tracing import Traced
 
 
@@ -63,6 +65,37 @@ class PackObjective:
             return (derivatives[1],)
 
         return hvp
+
+
+class AccumulatedObjective:
+    """The mean over `parts` equal batches that are taken one after the other: a part's activations at a time."""
+
+    def __init__(self, objective: TrainingObjective, parts: int) -> None:
+        self._objective = objective
+        self._parts = parts
+
+    def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [N], each the mean over the parts."""
+        return torch.stack([self._objective.loss(params_NP, part) for part in self._split(batch)]).mean(dim=0)
+
+    def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [N] and gradients [N, P], each the mean over the parts."""
+        first, *others = self._split(batch)
+        loss_N, grads_NP = self._objective.loss_and_grad(params_NP, first)
+        for part in others:
+            more_N, more_NP = self._objective.loss_and_grad(params_NP, part)
+            loss_N, grads_NP = loss_N + more_N, grads_NP.add_(more_NP)
+        return loss_N / self._parts, grads_NP.div_(self._parts)
+
+    def _split(self, batch: Batch) -> list[Batch]:
+        size = batch.size // self._parts
+        parts = []
+        for index in range(self._parts):
+            rows = slice(index * size, (index + 1) * size)
+            # a key [N] of dropout masks has no axis of examples: each part has a key of its own
+            tensors = (each[:, rows] if each.ndim > 1 else (each + index) % WORD for each in batch.tensors)
+            parts.append(Batch(tuple(tensors), stacked=True, size=size))
+        return parts
 
 
 def _load_forward_mode() -> None:

@@ -1,39 +1,31 @@
 """What a pack trains on: the objective, the starting parameters and the batches, from the workload's spec."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from schemas.probes import Probe as ProbeSpec
-from schemas.trials import TrialSpec
+from schemas.trials import TrialSpec, batch_size_of
 from schemas.workloads import Analytic, Classification
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
-from workers.science.batches import SharedBatch, StackedBatches
+from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
 from workers.science.datasets import DataArrays, DeviceData, to_device
 from workers.science.device import dtype_of
 from workers.science.evaluation import Evaluator, evaluation_function
-from workers.science.objective import PackObjective
+from workers.science.objective import AccumulatedObjective, PackObjective
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
-from workers.science.protocols import Batch, Model, Objective
+from workers.science.protocols import Batch, Model, Objective, TrainingObjective
 from workers.science.registry import build_function, build_loss, build_model
 from workers.science.streams import generator
 from workers.science.tracing import Traced
 
 EVALUATION_BYTES = 2**20
 """Activations that an evaluation holds at once per layer on a CPU: half of a core's second-level cache."""
-
-
-class TrainingBatches(Protocol):
-    """Where the loop's batches come from."""
-
-    def steps(self, first: int, last: int) -> Iterator[Batch]:
-        """The batches of steps first ... last - 1."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +42,15 @@ class Problem:
     """Everything about the workload that the loop needs."""
 
     objective: Objective
+    """What probes measure."""
+    training_objective: TrainingObjective
     start_NP: Tensor
     batches: TrainingBatches
     batch_size: int
     gradient_clip_norm: float | None
     divergence_factor: float | None
+    average_decay: float | None = None
+    """Of the moving average that is evaluated in place of the parameters."""
     evaluator: Evaluator | None = None
     evaluate_every_steps: int = 0
     reference_loss: float | None = None
@@ -63,6 +59,8 @@ class Problem:
     stop_gap: float | None = None
     lr_multiplier_P: Tensor | None = None
     data: DeviceData | None = None
+    probe_key: Tensor | None = None
+    """int64 scalar: the key of the masks under which probes measure; None: a model without dropout."""
 
     def probe_batches(self, spec: ProbeSpec) -> ProbeBatches:
         """The batches on which a probe measures: the same in every pack of every study."""
@@ -71,7 +69,8 @@ class Problem:
         train = self.data.train
         indices = probe_batches(spec, len(train), self.batch_size)
         parts = [train.take(torch.from_numpy(index).to(train.targets.device)) for index in indices]
-        batches = tuple(Batch((part.inputs, part.targets), size=len(part)) for part in parts)
+        key = () if self.probe_key is None else (self.probe_key,)
+        batches = tuple(Batch((part.inputs, part.targets, *key), size=len(part)) for part in parts)
         return ProbeBatches(batches, batch_id(indices, self.data.sha256), len(indices[0]))
 
 
@@ -93,8 +92,10 @@ def build_problem(
 def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
     function = build_function(workload.function)
     start_P = function.start(workload.start).to(dtype=dtype_of(workload.dtype), device=device)
+    objective = PackObjective(function.value, function.num_parameters)
     return Problem(
-        objective=PackObjective(function.value, function.num_parameters),
+        objective=objective,
+        training_objective=objective,
         start_NP=start_P.expand(num_slots, -1).clone(),
         batches=SharedBatch(Batch()),
         batch_size=1,
@@ -112,20 +113,36 @@ class _Graph:
     model: Model
     layout: Layout
     objective: PackObjective
+    training_objective: PackObjective
     evaluation: Traced
     widest_layer: int
 
 
 @lru_cache(maxsize=64)
-def _graph(model_spec: ModelSpec, loss_spec: LossSpec, input_shape: tuple[int, ...], num_classes: int) -> _Graph:
+def _graph(
+    model_spec: ModelSpec, loss_spec: LossSpec, input_shape: tuple[int, ...], num_classes: int, *, autocast: bool
+) -> _Graph:
     model, loss = build_model(model_spec, input_shape, num_classes), build_loss(loss_spec)
     layout = Layout.of(model.init(generator(0, "layout"), torch.float32))
 
-    def trial_loss(params_P: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(model.apply(layout.unflatten(params_P), inputs), targets)
+    def trial_loss(params_P: Tensor, inputs: Tensor, targets: Tensor, key: Tensor | None = None) -> Tensor:
+        return loss(model.apply(layout.unflatten(params_P), inputs, key), targets)
+
+    def autocast_loss(params_P: Tensor, inputs: Tensor, targets: Tensor, key: Tensor | None = None) -> Tensor:
+        # without the cache, which would keep a tracer's casts beyond its trace
+        with torch.autocast(params_P.device.type, torch.bfloat16, cache_enabled=False):
+            outputs = model.apply(layout.unflatten(params_P), inputs, key)
+        return loss(outputs.to(params_P.dtype), targets)
 
     objective = PackObjective(trial_loss, layout.num_parameters)
-    return _Graph(model, layout, objective, evaluation_function(model, loss, layout), max(model_spec.widths))
+    return _Graph(
+        model,
+        layout,
+        objective,
+        PackObjective(autocast_loss, layout.num_parameters) if autocast else objective,
+        evaluation_function(model, loss, layout),
+        max(model_spec.widths),
+    )
 
 
 def _classification(
@@ -133,26 +150,36 @@ def _classification(
 ) -> Problem:
     dtype = dtype_of(workload.precision)
     data = to_device(arrays, dtype, device)
-    graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes)
+    autocast = workload.precision == "bfloat16_autocast"
+    graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
     starts = {
         seed: graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype))
         for seed in {trial.seed.initialization for trial in trials}
     }
     multipliers = graph.model.lr_multipliers(trials[0].optimizer.kind)
     is_scaled = any(factor != 1.0 for factor in multipliers.values())
-    batch_size = len(data.train) if workload.batch_size == "full" else workload.batch_size
+    training_objective: TrainingObjective = graph.training_objective
+    if workload.accumulation > 1:
+        training_objective = AccumulatedObjective(training_objective, workload.accumulation)
+    batches, probe_key = _batches(workload, trials, data), None
+    if workload.model.dropout > 0:
+        batches = KeyedBatches(batches, [trial.seed.noise for trial in trials], device)
+        probe_key = torch.tensor(PROBE_KEY, device=device)
     return Problem(
         objective=graph.objective,
+        training_objective=training_objective,
         start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
-        batches=_batches(workload, trials, data),
-        batch_size=batch_size,
+        batches=batches,
+        batch_size=batch_size_of(workload, len(data.train)),
         gradient_clip_norm=workload.gradient_clip_norm,
         divergence_factor=workload.divergence_factor,
+        average_decay=workload.average.decay if workload.average.kind == "ema" else None,
         evaluator=Evaluator(graph.evaluation, data, _evaluation_rows(data, graph, len(trials), device)),
         evaluate_every_steps=workload.evaluation.every_steps,
         reference_loss=build_loss(workload.loss).constant_answer(data.train.targets.cpu(), data.num_classes),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
         data=data,
+        probe_key=probe_key,
     )
 
 
@@ -160,7 +187,8 @@ def _batches(workload: Classification, trials: Sequence[TrialSpec], data: Device
     if workload.batch_size == "full":
         return SharedBatch(Batch((data.train.inputs, data.train.targets), size=len(data.train)))
     seeds = [trial.seed.data_order for trial in trials]
-    return StackedBatches(data.train, seeds, workload.batch_size, replacement=workload.sampling == "replacement")
+    size = batch_size_of(workload, len(data.train))
+    return StackedBatches(data.train, seeds, size, replacement=workload.sampling == "replacement")
 
 
 def _evaluation_rows(data: DeviceData, graph: _Graph, num_slots: int, device: torch.device) -> int:

@@ -40,19 +40,23 @@ class Batch:
         return Batch(tuple(tensor.index_select(0, index_n) for tensor in self.tensors), True, self.size)
 
 
-class Objective(Protocol):
-    """The loss of a pack as a function of its flat parameters: what training and probes differentiate.
-
-    The leading axis may be any n >= 1 trials. Nothing here changes its arguments or draws a random number.
-    """
-
-    num_parameters: int
+class TrainingObjective(Protocol):
+    """What the loop asks of a loss: values and gradients on its batches, under the recipe's precision."""
 
     def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
         """Losses [N]: one forward pass each."""
 
     def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses [N] and gradients [N, P]: one gradient each."""
+
+
+class Objective(TrainingObjective, Protocol):
+    """The loss of a pack as a function of its flat parameters: what training and probes differentiate.
+
+    The leading axis may be any n >= 1 trials. Nothing here changes its arguments or draws a random number.
+    """
+
+    num_parameters: int
 
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P], exact (forward over reverse): two gradients' worth each."""
@@ -64,8 +68,11 @@ class Model(Protocol):
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         """One trial's parameters, on the CPU, in a fixed order."""
 
-    def apply(self, params: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Outputs [B, C] of one trial for inputs [B, ...]; runs under torch.func.vmap."""
+    def apply(self, params: dict[str, Tensor], inputs: Tensor, key: Tensor | None = None) -> Tensor:
+        """Outputs [B, C] of one trial for inputs [B, ...]; runs under torch.func.vmap.
+
+        `key`: int64 scalar from which a model with dropout makes its masks; None: no dropout.
+        """
 
     def lr_multipliers(self, optimizer_kind: str) -> dict[str, float]:
         """Factor on the learning rate by parameter name: all 1.0 in the standard parametrization."""

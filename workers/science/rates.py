@@ -10,7 +10,7 @@ from torch import Tensor
 from schemas.schedules import ConstantDecay, CosineDecay, Decay, LinearDecay, SmoothnessLawWarmup
 from schemas.trials import TrialSpec
 from workers.schedules import factors
-from workers.science.protocols import Batch, Objective, State
+from workers.science.protocols import Batch, State, TrainingObjective
 from workers.science.registry import build_rule
 
 NEVER = -1
@@ -142,7 +142,7 @@ class PackRates:
         return self._open.steps(first, last)
 
     def close(
-        self, step: int, lr_N: Tensor, loss_N: Tensor, alive_N: Tensor, objective: Objective, batch: Batch
+        self, step: int, lr_N: Tensor, loss_N: Tensor, alive_N: Tensor, objective: TrainingObjective, batch: Batch
     ) -> None:
         """Lets the closed loops write their rates of update `step` into `lr_N`."""
         for loop in self.loops:

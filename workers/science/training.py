@@ -74,6 +74,8 @@ class TrainingLoop:
         self._probes = probes
         start_NP = problem.start_NP
         self.params_NP = start_NP.clone()
+        # what is evaluated: the parameters themselves, or their average
+        self._average_NP = start_NP.clone() if problem.average_decay is not None else None
         hyperparameters = PackHyperparameters(optimizers, start_NP.dtype, start_NP.device, problem.lr_multiplier_P)
         self._optimizer = build_optimizer(optimizers[0].kind, hyperparameters)
         self.optimizer_state: State = self._optimizer.init(self.params_NP)
@@ -109,7 +111,7 @@ class TrainingLoop:
     def look(self, step: int) -> Rows:
         """The row at the end of a run: loss and gradient norm at the present parameters, and no update."""
         batch = next(iter(self._problem.batches.steps(step, step + 1)))
-        loss_N, grads_NP = self._problem.objective.loss_and_grad(self.params_NP, batch)
+        loss_N, grads_NP = self._problem.training_objective.loss_and_grad(self.params_NP, batch)
         parameter_sum_N = self.parameter_sums()
         self._mask(step, loss_N, parameter_sum_N)
         norm_N = torch.linalg.vector_norm(grads_NP, dim=1)
@@ -128,7 +130,7 @@ class TrainingLoop:
         assert self._problem.evaluator is not None
         evaluated = self._evaluate()
         began = time.perf_counter()
-        tested = self._problem.evaluator.read_test(self.params_NP)
+        tested = self._problem.evaluator.read_test(self._evaluated_NP)
         arrays = evaluated.double().cpu().numpy(), tested.double().cpu().numpy()
         self.seconds["evaluate"] += time.perf_counter() - began
         return arrays
@@ -136,24 +138,29 @@ class TrainingLoop:
     def state(self) -> State:
         """Everything that the next step depends on, by name; the rates' and the probes' memory is theirs to give."""
         moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizer_state.items()}
-        return {"params": self.params_NP, "alive": self.alive_N, "loss_limit": self.loss_limit_N, **moments}
+        average = {} if self._average_NP is None else {"average": self._average_NP}
+        return {"params": self.params_NP, "alive": self.alive_N, "loss_limit": self.loss_limit_N, **average, **moments}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts back what `state` gave."""
         self.params_NP = state["params"]
+        if self._average_NP is not None:
+            self._average_NP = state["average"]
         self.alive_N = state["alive"]
         self.loss_limit_N = state["loss_limit"]
         self.optimizer_state = {name: state[f"optimizer.{name}"] for name in self.optimizer_state}
 
     def _step(self, step: int, batch: Batch, lr_N: Tensor, parameter_sum_N: Tensor, out_row: Tensor) -> Tensor:
         """Makes update `step`, writes its row, and returns the sums [N] of the new parameters."""
-        loss_N, grads_NP = self._problem.objective.loss_and_grad(self.params_NP, batch)
+        objective = self._problem.training_objective
+        loss_N, grads_NP = objective.loss_and_grad(self.params_NP, batch)
         self._mask(step, loss_N, parameter_sum_N)
-        self._rates.close(step, lr_N, loss_N, self.alive_N, self._problem.objective, batch)
+        self._rates.close(step, lr_N, loss_N, self.alive_N, objective, batch)
         self.optimizer_state["lr"].copy_(lr_N)
         self._probes.before(step, self.params_NP, lr_N, self.alive_N)
         saved = self._probes.save(step, self.params_NP)
         norm_N, update_norm_N, next_sum_N = self._update(grads_NP)
+        self._average(step)
         self._probes.after(step, saved, self.params_NP, lr_N, self.alive_N)
         torch.stack((loss_N, norm_N, update_norm_N, parameter_sum_N), out=out_row)
         return next_sum_N
@@ -191,6 +198,19 @@ class TrainingLoop:
             norms.append((norm_n, torch.linalg.vector_norm(update_nP, dim=1), params_nP.sum(dim=1)))
         return tuple(torch.cat(column) for column in zip(*norms, strict=True))  # type: ignore[return-value]
 
+    def _average(self, step: int) -> None:
+        """Takes the parameters after update `step` into the average; the one of a trial that is over stays."""
+        if self._average_NP is None:
+            return
+        assert self._problem.average_decay is not None
+        weight = 1.0 - self._problem.average_decay if step > 0 else 1.0
+        averaged_NP = torch.lerp(self._average_NP, self.params_NP, weight)
+        self._average_NP = torch.where(self.alive_N.unsqueeze(1), averaged_NP, self._average_NP)
+
+    @property
+    def _evaluated_NP(self) -> Tensor:
+        return self.params_NP if self._average_NP is None else self._average_NP
+
     def parameter_sums(self) -> Tensor:
         """[N]: finite where all of a trial's parameters are."""
         return torch.cat([rows_nP.sum(dim=1) for rows_nP in torch.split(self.params_NP, self._block_rows)])
@@ -198,7 +218,7 @@ class TrainingLoop:
     def _evaluate(self) -> Tensor:
         assert self._problem.evaluator is not None
         began = time.perf_counter()
-        read = self._problem.evaluator.read(self.params_NP)
+        read = self._problem.evaluator.read(self._evaluated_NP)
         self.seconds["evaluate"] += time.perf_counter() - began
         return read
 

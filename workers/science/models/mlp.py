@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from schemas.workloads import MLP as MLPSpec
+from workers.science.models.dropout import dropout
 
 BASE_WIDTH = 64
 
@@ -31,13 +32,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP:
-    """Layers `weight_i` [out, in] and `bias_i` [out]; the activation after each but the last."""
+    """Layers `weight_i` [out, in] and `bias_i` [out]; the activation, then dropout, after each but the last."""
 
     def __init__(self, spec: MLPSpec, input_shape: tuple[int, ...], num_classes: int) -> None:
         widths = (math.prod(input_shape), *spec.widths, num_classes)
         self._fans = list(itertools.pairwise(widths))
         self._activation = ACTIVATIONS[spec.activation]
         self._mup = spec.parametrization == "mup"
+        self._dropout = spec.dropout
 
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         """One trial's parameters, drawn in float64 in layer order: the same draw in every dtype."""
@@ -48,12 +50,13 @@ class MLP:
             params[f"bias_{layer}"] = torch.zeros(fan_out, dtype=dtype)
         return params
 
-    def apply(self, params: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def apply(self, params: dict[str, Tensor], inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Outputs [B, C] for inputs [B, ...]."""
         hidden = inputs.flatten(1)
         last = len(self._fans) - 1
         for layer in range(last):
             hidden = self._activation(_linear(hidden, params, layer))
+            hidden = dropout(hidden, self._dropout, key, layer)
         if self._mup:
             hidden = hidden * (1 / self._growth(last))
         return _linear(hidden, params, last)
