@@ -13,6 +13,9 @@ from pydantic_core import ErrorDetails
 from schemas.base import NAME_PATTERN, PROSE_PATTERN
 from schemas.errors import Problem
 
+MAX_SUGGESTED = 100
+"""Unknown fields of one document for which a known one that is close is looked for: that is slow, and nobody mistypes
+more."""
 _BOUNDS = {"greater_than": "above {gt}", "greater_than_equal": "at least {ge}"}
 _BOUNDS |= {"less_than": "below {lt}", "less_than_equal": "at most {le}", "multiple_of": "a multiple of {multiple_of}"}
 _BOUNDS |= {"too_short": "a list of at least {min_length}", "too_long": "a list of at most {max_length}"}
@@ -47,10 +50,11 @@ def problems_of(error: ValidationError, raw: Any, where: str, model: Any, extra:
         extra: names that may stand at the top of `raw` besides the model's own.
     """
     merged: dict[str, tuple[str, list[str]]] = {}
+    num_unknown = 0
     for details in error.errors():
         field, got = _place(details, raw, where)
         said = _allowed(details, got)
-        if details["type"] == "extra_forbidden":
+        if details["type"] == "extra_forbidden" and (num_unknown := num_unknown + 1) <= MAX_SUGGESTED:
             known = [*_fields_at(model, details["loc"]), *(extra if len(details["loc"]) == 1 else ())]
             said += did_you_mean(str(details["loc"][-1]), known)
         _, allowed = merged.setdefault(field, (got, []))

@@ -150,5 +150,10 @@ def _parameter_problem(details: Mapping[str, Any]) -> Problem:
     place = [str(part) for part in details["loc"][1:]] or [str(part) for part in details["loc"]]
     got = "nothing" if details["type"] == "missing" else show(details.get("input"))
     said = str(details["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    allowed = {"extra_forbidden": "no parameter of this name", "missing": "a value: it is required"}
+    allowed = {
+        "extra_forbidden": "no parameter of this name",
+        "missing": "a value: it is required",
+        "timezone_aware": "a time with a zone, as in 2026-01-31T12:00:00Z",
+        "string_pattern_mismatch": "a text without NUL characters",
+    }
     return Problem(".".join(place), got, allowed.get(details["type"], said[:1].lower() + said[1:]))

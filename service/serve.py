@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Literal
 
 import uvicorn
+from fastapi import FastAPI
 
 from schemas.errors import PlaceRefused, Problem, SpecError
 from service.app import create_app
@@ -36,12 +37,14 @@ from workers.studies import publish_data
 
 MAX_RUNNING = 2
 LOCK = "serve.lock"
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that ask the service to end."""
 KEY_OWNER = "local"
 """The owner of the key that a home gets, as of the studies that `run` makes there: both reuse each other's trials."""
 END_S = 7.0
 """So long after it was asked to end the process is ended, if no driver is being saved."""
 ANSWERS_S = 3
-"""So long answers under way, live streams among them, may take when the service ends."""
+"""So long answers under way may take when the service ends. Live streams end at once."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _run(
     options: ServeOptions, settings: Settings, ledger: Ledger, listener: socket.socket | None, ready: "_Ready"
 ) -> None:
     stop = threading.Event()
-    server = _Server(uvicorn_config(settings, ledger), ready) if listener is not None else None
+    server = _Server(create_app(settings, ledger), ready) if listener is not None else None
     controller = None
     if options.has_controller:
         launcher = LocalLauncher(settings.places, options.workers)
@@ -146,7 +149,7 @@ def _run(
             controller.stop_soon()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, on_signal)
     reconciling = threading.Thread(target=controller.run, name="controller") if controller is not None else None
     if reconciling is not None:
@@ -164,6 +167,8 @@ def _run(
             if controller.num_drivers:
                 ready.say("stopping: running studies are saved, and continue when this home is served again ...")
             reconciling.join()
+        for number in ENDING:  # while the interpreter ends, one more would count as a death by it
+            signal.signal(number, signal.SIG_IGN)
         ready.say("stopped")
 
 
@@ -180,10 +185,10 @@ def _end_in_time(stop: threading.Event, reconciling: threading.Thread | None) ->
     os._exit(0)
 
 
-def uvicorn_config(settings: Settings, ledger: Ledger) -> uvicorn.Config:
-    """The API's server. Requests are logged by the application."""
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    """How the API is served. Requests are logged by the application."""
     return uvicorn.Config(
-        create_app(settings, ledger),
+        app,
         http=ProblemProtocol,
         log_config=None,
         access_log=False,
@@ -197,9 +202,9 @@ def uvicorn_config(settings: Settings, ledger: Ledger) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """Says when it listens, and leaves signals alone: the controller is to hear them too."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
+    def __init__(self, app: FastAPI, ready: Callable[[], None]) -> None:
+        super().__init__(uvicorn_config(app))
+        self._app, self._ready = app, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # What is there by now stays: to go through it would stop all requests for a quarter of a second, ever again.
@@ -208,6 +213,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before answers are waited for: a stream is one that never comes, and would be cut in the middle.
+        await self._app.state.live.close()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -50,6 +50,11 @@ def connected(served, sent):
     return connection
 
 
+def rest_of(connection):
+    """What is still to be read of it, to its end."""
+    return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,) * 3])
 def test_uploads_under_way_are_answered_that_it_stops(served, numbers):
     with ExitStack() as stack:
@@ -66,9 +71,13 @@ def test_uploads_under_way_are_answered_that_it_stops(served, numbers):
 def test_listeners_are_let_go(tmp_path):
     with serve(tmp_path / "home", "--only", "api") as served, ExitStack() as stack:
         events = request(served, "GET", f"/v1/studies/{served.submit(COSH)}/events")
-        for _ in range(5):
-            assert b"text/event-stream" in stack.enter_context(connected(served, events)).recv(10_000)
+        listeners = [stack.enter_context(connected(served, events)) for _ in range(5)]
+        for listener in listeners:
+            assert b"text/event-stream" in listener.recv(10_000)
         assert ended(served, signal.SIGTERM, signal.SIGTERM) < END_S
+        for listener in listeners:
+            assert rest_of(listener).endswith(b"\r\n0\r\n\r\n"), "a stream ends as a whole answer, not as one cut off"
+        assert '"level": "error"' not in served.said()
 
 
 def test_a_study_that_takes_long_to_expand_is_not_waited_for(served):

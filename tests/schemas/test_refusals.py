@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from schemas import entries
+from schemas import entries, problems
 from schemas.errors import SpecError
 from schemas.limits import Limits
 from schemas.study import parse_study
@@ -410,6 +410,14 @@ def test_a_long_list_of_wrong_seeds_is_refused_in_a_time_that_grows_with_its_len
     started = time.process_time()
     assert len(said(study(seeds=["x"] * 10_000))) == 10_000
     assert time.process_time() - started < 30
+
+
+def test_of_very_many_unknown_fields_the_first_are_told_what_may_have_been_meant(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(problems, "did_you_mean", lambda name, known: asked.append(name) or " (did you mean it?)")
+    lines = said(study(**{f"seed{index}": 1 for index in range(5_000)}))
+    assert len(lines) == 5_000
+    assert len(asked) == sum("did you mean" in line for line in lines) == problems.MAX_SUGGESTED
 
 
 @pytest.mark.parametrize("document", [None, [], [1], "text", 3, True])

@@ -158,6 +158,19 @@ def test_a_parameter_that_cannot_be_is_a_422_that_names_it(client, params):
     assert [problem["field"] for problem in response.json()["errors"]] == list(params)
 
 
+@pytest.mark.parametrize(
+    ("params", "allowed"),
+    [
+        ({"created_after": "2020-01-01T00:00:00"}, "a time with a zone, as in 2026-01-31T12:00:00Z"),
+        ({"created_after": "1577836800"}, "a time with a zone, as in 2026-01-31T12:00:00Z"),
+        ({"name": "a\0b"}, "a text without NUL characters"),
+    ],
+)
+def test_a_parameter_that_is_refused_says_what_is_allowed(client, params, allowed):
+    (problem,) = client.get("/v1/studies", params=params).json()["errors"]
+    assert problem["allowed"] == allowed
+
+
 def test_an_unchanged_study_is_not_sent_again(client):
     at = f"/v1/studies/{submitted(client)['id']}"
     tag = client.get(at).headers["etag"]
