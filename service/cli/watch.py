@@ -46,7 +46,7 @@ def follow_there(client: "Client", study: "Study") -> "StudyWithSpec":
 
     with leaving_it(client, study.id):
         show_progress(known_events(client.events(study.id)), study.total)
-        return client.study(study.id)
+        return client.wait(study.id)  # it is final; the server may be away just now
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.client.errors import ServerUnreachable, StrangeAnswer
+from service.client.errors import ApiError, ServerUnreachable, StrangeAnswer
 from service.client.sse import Message, read_messages
 from service.client.transport import RETRY_MOST_S, Transport
 
@@ -57,7 +57,7 @@ class Follower:
             before, begun, is_final = self._last, time.monotonic(), False
             try:
                 yield from self._connection()
-                is_final = self._is_final()
+                is_final = self._is_known_final()
             except ServerUnreachable as error:
                 if self._last > before or time.monotonic() - begun > SILENCE_S:
                     away_since = None
@@ -72,6 +72,15 @@ class Follower:
             # One that ends each stream at once is not to be asked a thousand times a second.
             pause_s = 0.0 if self._last > before or is_final else min(RETRY_MOST_S, 2 * pause_s or PAUSE_FIRST_S)
             time.sleep(pause_s)
+
+    def _is_known_final(self) -> bool:
+        """Whether the study is final. A server that has just stopped cannot tell: the next stream waits for it."""
+        try:
+            return self._is_final()
+        except (ServerUnreachable, ApiError) as error:
+            if not error.is_transient:
+                raise
+            return False
 
     def _connection(self) -> Iterator[Event]:
         headers = {"Last-Event-ID": str(self._last)} if self._last else {}

@@ -5,7 +5,7 @@ import time
 import httpx
 
 from service.client.asking import Asking
-from service.client.errors import ServerUnreachable, WaitTimeout
+from service.client.errors import ApiError, ServerUnreachable, WaitTimeout
 from service.client.models import StudyWithSpec
 
 POLL_FIRST_S, POLL_MOST_S, POLL_GROWTH = 0.5, 5.0, 1.5
@@ -15,7 +15,7 @@ def wait_until_final(asking: Asking, path: str, *, timeout_s: float | None, reco
     """The study at `path` once it is final.
 
     Args:
-        reconnect_s: so long the server may be away before its error is raised.
+        reconnect_s: so long the server may be away, or say that it is, before its error is raised.
 
     Raises:
         WaitTimeout: it is not final within `timeout_s`.
@@ -31,7 +31,7 @@ def wait_until_final(asking: Asking, path: str, *, timeout_s: float | None, reco
                 study = asking.read(response, StudyWithSpec)
                 if study.state.is_final:
                     return study
-        except ServerUnreachable as error:
+        except (ServerUnreachable, ApiError) as error:
             away_since = away_since or time.monotonic()
             if not error.is_transient or time.monotonic() - away_since >= reconnect_s:
                 raise

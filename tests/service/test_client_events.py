@@ -74,6 +74,34 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(fault: bytes) -> None:
         assert follow(script) == [1, 2]
 
 
+@pytest.mark.parametrize("fault", [CUT, BUSY, problem(503, "stopping", Retry_After="5")])
+def test_a_stream_that_the_server_ends_before_it_stops_is_taken_up_when_it_is_back(fault: bytes) -> None:
+    """Whether the study is final nobody can tell meanwhile; that is no reason to give up."""
+    final = answer({"state": "done"})
+    with scripted(stream(1), fault, stream(2), final, OVER, final) as script:
+        transport = Transport(script.url, "key", timeout_s=5, retry_s=0)
+
+        def is_final() -> bool:
+            return bool(transport.send("GET", "v1/x", may_repeat=True).json()["state"] == "done")
+
+        found = Follower(transport, "v1/x", after=0, is_final=is_final, reconnect_s=5.0)
+        assert [event.seq for event in found] == [1, 2]
+        transport.close()
+
+
+def test_whether_it_is_final_is_refused_for_good() -> None:
+    refused = problem(404, "study_not_found")
+    with scripted(stream(1), refused) as script:
+        transport = Transport(script.url, "key", timeout_s=5, retry_s=0)
+
+        def is_final() -> bool:
+            return bool(transport.send("GET", "v1/x", may_repeat=True).json())
+
+        with pytest.raises(ApiError, match="study_not_found"):
+            list(Follower(transport, "v1/x", after=0, is_final=is_final, reconnect_s=5.0))
+        transport.close()
+
+
 @pytest.mark.parametrize("fault", [CUT, BUSY, stream(5)])
 def test_a_server_that_stays_away_is_an_error_in_the_end(fault: bytes) -> None:
     with scripted(stream(1), fault) as script, pytest.raises((ServerUnreachable, ApiError)):

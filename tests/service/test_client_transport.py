@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import stamina
 
+from service.client import waiting
 from service.client.client import Client
 from service.client.errors import ApiError, ServerUnreachable, StrangeAnswer
 from service.client.transport import Transport
+from service.examples import examples
 from tests.service.scripted_server import CUT, Script, answer, problem, scripted
 
 BUSY = answer(b"<h1>502</h1>", status="502 Bad Gateway", kind="text/html")
@@ -51,6 +53,30 @@ def test_what_may_not_be_repeated_is_sent_once(first: bytes) -> None:
     with scripted(first, answer({})) as script, pytest.raises((ApiError, ServerUnreachable)):
         ask(script.url, method="POST", may_repeat=False)
     assert len(script.requests) == 1
+
+
+AWAY = [BUSY, CUT, problem(503, "ledger_unavailable", Retry_After="5")]
+
+
+@pytest.mark.parametrize("fault", AWAY)
+def test_a_study_is_waited_for_though_its_server_is_away_for_longer_than_a_request_is_repeated(
+    fault: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "POLL_FIRST_S", 0.01)
+    final = answer(examples()["get_study"]["application/json"] | {"state": "done"})
+    with scripted(fault, fault, final) as script, Client(script.url, "key", retry_s=0) as client:
+        assert client.wait("0" * 16).state == "done"
+
+
+@pytest.mark.parametrize("fault", [*AWAY, problem(404, "study_not_found")])
+def test_a_study_is_not_waited_for_for_ever(fault: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_FIRST_S", 0.01)
+    with (
+        scripted(fault) as script,
+        Client(script.url, "key", retry_s=0) as client,
+        pytest.raises((ApiError, ServerUnreachable)),
+    ):
+        client.wait("0" * 16, reconnect_s=0.05)
 
 
 @pytest.mark.parametrize(("version", "num_requests"), [(None, 3), (7, 1)])
