@@ -15,7 +15,7 @@ from service.security import Principal, principal_of
 
 MAX_NAMED, MAX_CHARACTERS = 10, 100
 
-Limit = Annotated[int, Field(ge=1, le=1_000)]
+Limit = Annotated[int, Field(ge=1, le=1_000, description="How many items one page has at most.")]
 Cursor = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -26,7 +26,9 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: Annotated[Cursor | None, Field(description="`next` of the page before; the first page where left out.")] = (
+        None
+    )
 
 
 async def _once(request: Request, caller: Annotated[Principal, Depends(principal_of)]) -> None:

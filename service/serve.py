@@ -215,7 +215,10 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Before answers are waited for: a stream is one that never comes, and would be cut in the middle.
+        # Before answers are waited for: a stream is one that never comes, and would be cut in the middle. No door is
+        # open by then, or listeners would come back to a service that is about to end.
+        for server in self.servers:
+            server.close()
         await self._app.state.live.close()
         await super().shutdown(sockets)
 

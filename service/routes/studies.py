@@ -50,16 +50,16 @@ class SubmitQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    priority: Annotated[int, Field(ge=-100, le=100, description="Higher ones begin earlier.")] = 0
 
 
 class ListQuery(PageQuery):
     """Which studies, and how many at a time."""
 
-    state: TrialState | None = None
+    state: Annotated[TrialState | None, Field(description="Only studies in this state.")] = None
     name: Annotated[Text | None, Field(description="A whole name, or the beginning of one and `*`.")] = None
-    created_after: Time | None = None
-    created_before: Time | None = None
+    created_after: Annotated[Time | None, Field(description="Only studies that were made later.")] = None
+    created_before: Annotated[Time | None, Field(description="Only studies that were made earlier.")] = None
 
     def wanted(self) -> studies.StudyFilter:
         """The filter alone."""

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,11 +21,11 @@ router = APIRouter(prefix="/v1", tags=["trials"])
 class TrialsQuery(PageQuery):
     """Which trials of the study, and how many at a time. Names are those of the study."""
 
-    state: TrialState | None = None
-    outcome: Outcome | None = None
-    workload: Text | None = None
-    optimizer: Text | None = None
-    schedule: Text | None = None
+    state: Annotated[TrialState | None, Field(description="Only trials in this state.")] = None
+    outcome: Annotated[Outcome | None, Field(description="Only trials that came to this.")] = None
+    workload: Annotated[Text | None, Field(description="Only those of the workload of this name.")] = None
+    optimizer: Annotated[Text | None, Field(description="Only those of the optimizer of this name.")] = None
+    schedule: Annotated[Text | None, Field(description="Only those of the schedule of this name.")] = None
 
 
 @router.get(

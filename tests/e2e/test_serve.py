@@ -102,10 +102,11 @@ def test_the_command_that_submitted_ends_with_the_verdict(submitted: Submitted) 
 def test_it_has_shown_how_far_the_study_was(submitted: Submitted) -> None:
     lines = submitted.followed.err.splitlines()
     assert lines[0].startswith("warmup-bench: server http://127.0.0.1:")
-    assert any("running" in line for line in lines)
     # What comes behind it is said while the report is fetched, which the server may still be writing.
     shown = [line for line in lines if not line.startswith("waiting for its report")]
     assert shown[-1].startswith("8/8 trials done")
+    # Which of its stages are seen depends on how often a busy machine lets the command look.
+    assert any("starting Ray" in line or "running" in line for line in shown[:-1])
 
 
 def test_the_report_that_is_fetched_is_the_one_that_was_written(submitted: Submitted) -> None:

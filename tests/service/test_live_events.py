@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import aclosing
 
 import pytest
@@ -176,12 +177,13 @@ async def test_many_listeners_cost_one_query_a_poll_and_one_read_of_what_is_new(
     listeners = [asyncio.create_task(heard(events, one, start)) for one in (study_id, other) for _ in range(50)]
     await until(lambda: events.num_listeners == 100)
     await asyncio.sleep(3 * POLL_S)
-    before, reads = ledger.standings_read, ledger.events_read
+    before, reads, began = ledger.standings_read, ledger.events_read, time.monotonic()
     commit(ledger, study_id, 40)
     await asyncio.sleep(20 * POLL_S)
-    assert ledger.standings_read - before <= 21
+    most = (time.monotonic() - began) / POLL_S + 1  # a busy machine makes it sleep for longer
+    assert ledger.standings_read - before <= most
     commits_seen = ledger.events_read - reads
-    assert 1 <= commits_seen <= 21
+    assert 1 <= commits_seen <= most
     finish(ledger, study_id)
     finish(ledger, other)
     told = await asyncio.gather(*listeners)
