@@ -81,7 +81,7 @@ def served(app: Any, *, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not server.started:
             assert thread.is_alive(), "uvicorn did not start"
             assert time.monotonic() < until, "uvicorn did not start in time"

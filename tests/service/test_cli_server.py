@@ -95,7 +95,7 @@ def when_submitted(live: Live, name: str, act: Callable[[str], None]) -> threadi
     """Do something with the study of that name, once it is there."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found, _ = live.ledger.list_studies(name=name)
             if found:
@@ -311,7 +311,7 @@ def test_ctrl_c_leaves_a_followed_study_running(live: Live, tmp_path: Path) -> N
     lines = [process.stderr.readline() for _ in range(3)]
     assert lines[2] == "queued: it waits for its turn\n"
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate(timeout=60)
     study_id = study_of(live, "left")
     assert process.returncode == 130
     assert f"left alone: study {study_id} goes on at {live.url}" in rest
@@ -331,7 +331,7 @@ def test_a_server_that_comes_back_while_followed_is_found_again(tmp_path: Path) 
         time.sleep(0.5)
         with live_server(tmp_path, port=port) as second:
             second.ledger.request_cancel(study.id)
-            over.wait(20)
+            over.wait(60)
 
     thread = threading.Thread(target=come_back)
     thread.start()

@@ -158,7 +158,7 @@ def test_waiting_ends_when_the_study_is_final(ours: Client, monkeypatch: pytest.
         ours.wait(study.id, timeout_s=0.3)
     timer = threading.Timer(0.3, lambda: ours.cancel(study.id))
     timer.start()
-    final = ours.wait(study.id, timeout_s=20)
+    final = ours.wait(study.id, timeout_s=60)
     timer.join()
     assert (final.state, final.counts.cancelled) == ("cancelled", 16)
 

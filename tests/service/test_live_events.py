@@ -60,7 +60,7 @@ def running(test):
     async def with_live(ledger, study_id):
         events = LiveEvents(ledger, poll_s=POLL_S)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await test(events, ledger, study_id)
         finally:
             await events.close()
