@@ -72,11 +72,12 @@ def test_listeners_are_let_go(tmp_path):
     with serve(tmp_path / "home", "--only", "api") as served, ExitStack() as stack:
         events = request(served, "GET", f"/v1/studies/{served.submit(COSH)}/events")
         listeners = [stack.enter_context(connected(served, events)) for _ in range(5)]
-        for listener in listeners:
-            assert b"text/event-stream" in listener.recv(10_000)
+        begun = [listener.recv(10_000) for listener in listeners]
+        assert all(b"text/event-stream" in answer for answer in begun)
         assert ended(served, signal.SIGTERM, signal.SIGTERM) < END_S
-        for listener in listeners:
-            assert rest_of(listener).endswith(b"\r\n0\r\n\r\n"), "a stream ends as a whole answer, not as one cut off"
+        for answer, listener in zip(begun, listeners, strict=True):
+            whole = answer + rest_of(listener)
+            assert whole.endswith(b"\r\n0\r\n\r\n"), "a stream ends as a whole answer, not as one cut off"
         assert '"level": "error"' not in served.said()
 
 
