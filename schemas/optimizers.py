@@ -130,7 +130,7 @@ class AdamW2(_Optimizer):
     """Share by which a matrix's largest singular value may grow in one update."""
     sigma_floor: PositiveFloat = 0.01
     """The least s(W) to count with: a matrix of zeros would never move otherwise."""
-    power_iterations: Annotated[int, Field(ge=1, le=100)] = 3
+    power_iterations: Annotated[int, Field(ge=1, le=100)] = 5
     """Per update, from the vectors of the update before."""
 
     STACKED = ("betas", "eps", "weight_decay", "tau", "sigma_floor")

@@ -11,7 +11,7 @@ from workers.science.protocols import State
 from workers.science.streams import generator
 
 COLD_ITERATIONS = 30
-"""On the starting weights, whose vectors are not warm yet: cold, 3 iterations find 0.85 of s of a Gaussian matrix."""
+"""On the starting weights, whose vectors are not warm yet: 5 from a cold one are 5 % off on a Gaussian matrix."""
 
 
 class AdamW2(AdamW):
@@ -99,22 +99,23 @@ def largest_singular_value(matrices: Tensor, vectors_nR: Tensor, iterations: int
     Args:
         vectors_nR: where to start, of length 1; replaced by what was found, and left where a matrix is 0 or not finite.
     """
-    right = vectors_nR.unsqueeze(2)
+    # row vectors: the product of a row with a batch of matrices is several times faster on a CPU than with a column
+    right = vectors_nR.unsqueeze(1)
     value = right.new_zeros((len(right), 1, 1))
     for _ in range(iterations):
-        left = torch.bmm(matrices, right)
-        left = left / _length(left).clamp(min=torch.finfo(left.dtype).tiny)
-        product = torch.bmm(matrices.transpose(1, 2), left)
+        left = torch.bmm(right, matrices.transpose(1, 2))
+        left /= _length(left).clamp_(min=torch.finfo(left.dtype).tiny)
+        product = torch.bmm(left, matrices)
         value = _length(product)
         is_found = (value > 0) & torch.isfinite(value)
         right = torch.where(is_found, product / value, right)
-    vectors_nR.copy_(right.squeeze(2))
+    vectors_nR.copy_(right.squeeze(1))
     return value.squeeze(2).double()
 
 
-def _length(vectors: Tensor) -> Tensor:
+def _length(rows: Tensor) -> Tensor:
     """[n, 1, 1]."""
-    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
     return length
 
 

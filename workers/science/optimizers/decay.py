@@ -18,10 +18,11 @@ class WeightDecay:
 
     def __init__(self, hyperparameters: PackHyperparameters, where: Literal["gradient", "update"]) -> None:
         first = hyperparameters.specs[0]
-        self._hyperparameters = hyperparameters
+        self._rounded = hyperparameters.rounded
         self.where: Where = where if first.couple_to_lr else "apart"
         self.rate_N1 = hyperparameters.column(lambda spec: spec.weight_decay)
         self.is_on = bool((self.rate_N1 != 0).any())
+        self._fixed_N1 = self._rounded(self.rate_N1 if self.where == "gradient" else -self.rate_N1)
         # None: all parameters at once
         self._columns = None if first.decay_on == "all" else _joined(hyperparameters)
 
@@ -31,10 +32,7 @@ class WeightDecay:
 
     def coefficient(self, lr_N1: Tensor) -> Tensor:
         """[N, 1], what `add` multiplies the parameters with: weight_decay, -(lr weight_decay) or -weight_decay."""
-        rounded = self._hyperparameters.rounded
-        if self.where == "update":
-            return rounded(-lr_N1 * self.rate_N1)
-        return rounded(self.rate_N1 if self.where == "gradient" else -self.rate_N1)
+        return self._rounded(-lr_N1 * self.rate_N1) if self.where == "update" else self._fixed_N1
 
     def add(self, where: Where, target_nP: Tensor, params_nP: Tensor, coefficient_n1: Tensor) -> None:
         """Adds the decay to the target in place, if this is where it enters."""
