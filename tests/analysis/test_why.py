@@ -71,6 +71,11 @@ def test_momentum_moves_the_threshold(told):
     assert "above LR 0.182 (2/sharpness), with momentum built up above 0.273." in words
 
 
+def test_nesterov_has_thresholds_of_its_own(told):
+    words = told({"none": 4.0, "warm": 4.0}, optimizer={"kind": "sgd", "momentum": 0.5, "nesterov": True})
+    assert "above LR 0.121 (1.33/sharpness), with momentum built up above 0.136." in words
+
+
 def test_sharpness_that_falls_in_every_seed_is_told_with_what_it_does_without_warmup(told):
     words = told({"none": 4.0, "warm": 5.0}, usable=1.0)
     assert (
@@ -102,6 +107,21 @@ def test_for_an_adaptive_optimizer_the_threshold_is_not_used(told):
     assert "cannot be told for o: its stability threshold concerns the Hessian preconditioned" in words
     assert "unstable" not in words
     assert "it falls" not in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("lars", "preconditioned by its rates by layer"),
+        ("lamb", "preconditioned by its second moments and its rates by layer"),
+        ("lion", "steps of a fixed length have no stability threshold"),
+    ],
+)
+def test_the_other_kinds_say_why_the_threshold_is_not_theirs(told, kind, said):
+    words = told({"none": 4.0, "warm": 5.0}, optimizer={"kind": kind})
+    assert words.startswith("Why (curvature): cannot be told for o: ")
+    assert said in words
+    assert "unstable" not in words
 
 
 def test_a_planted_power_law_of_secant_smoothness_over_gap_is_found(told):
