@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from schemas.not_yet import built_kinds
 from workers.analysis import analyse
+from workers.analysis.question import read_question
 
 START, SEEDS = 10.0, 3
 
@@ -122,6 +124,12 @@ def test_the_other_kinds_say_why_the_threshold_is_not_theirs(told, kind, said):
     assert words.startswith("Why (curvature): cannot be told for o: ")
     assert said in words
     assert "unstable" not in words
+
+
+def test_every_kind_has_a_threshold_or_says_why_it_has_none(small_spec):
+    for kind in built_kinds()["optimizer"]:
+        question = read_question({**small_spec, "optimizers": [{"name": "o", "kind": kind}]})
+        assert (question.stability_products("o") is None) != (question.no_threshold("o") is None), kind
 
 
 def test_a_planted_power_law_of_secant_smoothness_over_gap_is_found(told):

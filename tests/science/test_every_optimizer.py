@@ -12,10 +12,13 @@ from schemas.optimizers import Optimizer
 from schemas.records import names
 from schemas.schedules import CosineDecay
 from schemas.trials import Outcome
+from schemas.workloads import MLP, Analytic, AnalyticBudget, Quadratic, Start
 from tests.science.reference_optimizers import reference
 from tests.science.test_training_device import NoHostSync
+from workers.data.digits import load_digits
 from workers.schedules import factors
 from workers.science.batches import DataOrder
+from workers.science.datasets import DataArrays
 from workers.science.models.mlp import MLP as MLPModel
 from workers.science.optimizers import BUILDERS
 from workers.science.streams import generator
@@ -155,8 +158,6 @@ def test_schedule_free_is_evaluated_at_its_average_and_ends_there(make, blobs):
 
 
 def test_schedule_free_ends_an_analytic_run_at_its_average(make):
-    from schemas.workloads import Analytic, AnalyticBudget, Quadratic, Start
-
     function = Quadratic(kind="quadratic", eigenvalues=(1.0, 3.0))
     start = Start(point=(1.0, 1.0))
     workload = Analytic(task="analytic", function=function, start=start, budget=AnalyticBudget(steps=9))
@@ -165,3 +166,19 @@ def test_schedule_free_ends_an_analytic_run_at_its_average(make):
     average = done.trainer.state_dict()["loop.optimizer.average"][0]
     assert done.tables["steps"]["train_loss"][-1] == pytest.approx(0.5 * (average[0] ** 2 + 3 * average[1] ** 2))
     assert done.results[0].final["train_loss"] == done.tables["steps"]["train_loss"][-1]
+
+
+@pytest.mark.slow
+def test_without_warmup_gi_adam_trains_at_a_rate_at_which_adam_fails(make):
+    # arXiv 2406.09405: its first rates are lr sqrt(1 - beta2^t) by themselves
+    found = load_digits(None)
+    data = DataArrays(**{name: getattr(found, name) for name in DataArrays.__dataclass_fields__})
+    workload = make.classification(
+        200, model=MLP(kind="mlp", widths=(128, 128)), batch_size=64, evaluation={"every_steps": 200}
+    )
+    accuracy = {}
+    for kind in ("adam", "gi_adam"):
+        trials = [make.trial(workload, make_spec(kind), 0.1, seed=make.seed(i)) for i in range(3)]
+        accuracy[kind] = [one.final["validation_accuracy"] for one in make.run(make.pack(*trials), data).results]
+    assert min(accuracy["gi_adam"]) > 0.8
+    assert max(accuracy["adam"]) < 0.7
