@@ -1,4 +1,4 @@
-"""What an optimizer and a workload say against each other: rules for matrices where there are none, and mup."""
+"""What an optimizer and a workload say against each other: rules for matrices without any, mup, two averages."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from schemas.entries import Entry
 from schemas.errors import Problem
 from schemas.problems import show
-from schemas.workloads import Analytic, Workload
+from schemas.workloads import Analytic, Classification, Workload
 
 NO_MUP = ("lars", "lamb")
 """Their steps are as long as |w|, whatever the gradient's rank: mup has no factors for them."""
@@ -33,15 +33,25 @@ def optimizer_problems(
 
 
 def _is_special(workload: Workload) -> bool:
-    return isinstance(workload, Analytic) or getattr(workload.model, "parametrization", "standard") == "mup"
+    return isinstance(workload, Analytic) or _is_mup(workload) or workload.average.kind != "none"
+
+
+def _is_mup(workload: Classification) -> bool:
+    return getattr(workload.model, "parametrization", "standard") == "mup"
 
 
 def _problems(optimizer: Any, workload: Workload, name: str, where: str) -> Iterator[Problem]:
-    if not isinstance(workload, Analytic):
-        if optimizer.kind in NO_MUP:
-            allowed = f"another kind with workload {name}, whose parametrization is mup"
-            yield Problem(f"{where}.kind", show(optimizer.kind), allowed)
+    if isinstance(workload, Analytic):
+        yield from _problems_on_a_vector(optimizer, name, where)
         return
+    other = f"another kind with workload {name}, "
+    if optimizer.kind in NO_MUP and _is_mup(workload):
+        yield Problem(f"{where}.kind", show(optimizer.kind), f"{other}whose parametrization is mup")
+    if optimizer.kind == "schedule_free_adamw" and workload.average.kind != "none":
+        yield Problem(f"{where}.kind", show(optimizer.kind), f"{other}whose average is {workload.average.kind}")
+
+
+def _problems_on_a_vector(optimizer: Any, name: str, where: str) -> Iterator[Problem]:
     vector = f"the parameters of workload {name} are one vector"
     if optimizer.kind == "adamw_w2":
         yield Problem(f"{where}.kind", show(optimizer.kind), f"a kind that needs no matrices: {vector}")

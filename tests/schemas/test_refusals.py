@@ -63,6 +63,14 @@ REFUSED = {
         "optimizers[0].couple_to_lr: got false, allowed true, or a weight_decay below 1: by that share the weights"
         " shrink at every update",
     ),
+    "an average of an average": (
+        {
+            "optimizers__0": {"kind": "schedule_free_adamw"},
+            "workloads__0__average": {"kind": "ema", "decay": 0.9},
+        },
+        "optimizers[0].kind: got 'schedule_free_adamw', allowed another kind with workload digits, whose average"
+        " is ema",
+    ),
     "rates by layer in mup": (
         {"optimizers__0": {"kind": "lamb"}, "workloads__0__model": {"kind": "mlp", "parametrization": "mup"}},
         "optimizers[0].kind: got 'lamb', allowed another kind with workload digits, whose parametrization is mup",
