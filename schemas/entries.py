@@ -153,12 +153,19 @@ def default_name(spec: Any) -> str:
 def resolved_entry(entry: Entry) -> dict[str, Any]:
     """The entry as a document with every default written out, its sweeps in place."""
     dumps = {indices: variant.spec.model_dump(mode="json") for indices, variant in entry.variants.items()}
-    document: dict[str, Any] = {**_common(list(dumps.values())), "name": entry.name}
+    said = _common(list(dumps.values()))
+    document: dict[str, Any] = {key: said[key] for key in said if not _came_later(key, said[key])}
+    document["name"] = entry.name
     for position, sweep in enumerate(entry.sweeps):
         # What stands at one sweep's path does not depend on another sweep's value, so any variant with it will do.
         values = {indices[position]: get(dump, sweep.path) for indices, dump in dumps.items()}
         put(document, sweep.path, {"sweep": [values[index] for index in range(len(sweep.values))]})
     return document
+
+
+def _came_later(key: str, value: Any) -> bool:
+    """Whether a field is at its default that the first specs did not have: without it, studies keep their spec hash."""
+    return (key, value) == ("nesterov", False)
 
 
 def _common(dumps: list[Any]) -> Any:

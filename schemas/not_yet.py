@@ -16,9 +16,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "dataset": ("cifar10", "fashion_mnist", "tinyshakespeare", "pydoc", "fsdd", "plugin"),
     "loss": ("mse", "plugin"),
     "function": ("two_layer_linear",),
-    "optimizer": (
-        "nesterov", "lion", "radam", "gi_adam", "adamw_w2", "lars", "lamb", "schedule_free_adamw", "plugin",
-    ),
+    "optimizer": ("plugin",),
     "warmup": (
         "polynomial", "sqrt", "cosine", "geometric", "exponential_concave", "piecewise_linear", "constant_low",
         "untuned_linear", "untuned_exponential", "radam", "polyak", "riabinin", "plugin",
@@ -28,6 +26,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
 }  # fmt: skip
 """Family -> kinds that are named in the contract and not built."""
+
+_FIELDS = {("optimizer", "nesterov"): "sgd with nesterov: true"}
+"""What others call a kind and is a field here, as in torch: (family, kind) -> how it is said."""
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "workload": {
@@ -39,14 +40,16 @@ _PLAIN: dict[str, dict[str, Any]] = {
         "dataset.subset": None,
         "loss.label_smoothing": 0.0,
     },
-    "optimizer": {"decay_on": "all", "couple_to_lr": True},
+    "optimizer": {},
     "schedule": {"convention": "ours", "warmup.signal.source": ("batch_loss", "ema")},
 }
 """Family -> reserved field -> the value, or values, that are built."""
 
 
 def kind_problem(family: str, field: str, kind: Any) -> Problem | None:
-    """The problem with a kind that is named but not built; None for any other."""
+    """The problem with a kind that is named but not built, or is a field here; None for any other."""
+    if isinstance(kind, str) and (family, kind) in _FIELDS:
+        return Problem(field, show(kind), _FIELDS[family, kind])
     if isinstance(kind, str) and kind in KINDS[family] and kind not in _BUILT[family]:
         return Problem(field, show(kind), f"{', '.join(_BUILT[family])} ({kind}: not yet)")
     return None

@@ -26,6 +26,7 @@ from schemas.expansion import combinations, count_trials, count_trials_of_worklo
 from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
+from schemas.optimizer_checks import optimizer_problems
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
@@ -286,9 +287,10 @@ def _cross_problems(
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
     if not fields.link:
-        problems += warmup_problems(found, steps_known)
+        problems += warmup_problems(found, steps_known) + optimizer_problems(found)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
         problems += warmup_problems(axes, steps_known, met_pairs(fields, axes))
+        problems += optimizer_problems(axes, met_pairs(fields, axes, "optimizer"))
     return problems
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from schemas.not_yet import built_kinds
 from workers.analysis import analyse
+from workers.analysis.question import read_question
 
 START, SEEDS = 10.0, 3
 
@@ -71,6 +73,11 @@ def test_momentum_moves_the_threshold(told):
     assert "above LR 0.182 (2/sharpness), with momentum built up above 0.273." in words
 
 
+def test_nesterov_has_thresholds_of_its_own(told):
+    words = told({"none": 4.0, "warm": 4.0}, optimizer={"kind": "sgd", "momentum": 0.5, "nesterov": True})
+    assert "above LR 0.121 (1.33/sharpness), with momentum built up above 0.136." in words
+
+
 def test_sharpness_that_falls_in_every_seed_is_told_with_what_it_does_without_warmup(told):
     words = told({"none": 4.0, "warm": 5.0}, usable=1.0)
     assert (
@@ -102,6 +109,27 @@ def test_for_an_adaptive_optimizer_the_threshold_is_not_used(told):
     assert "cannot be told for o: its stability threshold concerns the Hessian preconditioned" in words
     assert "unstable" not in words
     assert "it falls" not in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("lars", "preconditioned by its rates by layer"),
+        ("lamb", "preconditioned by its second moments and its rates by layer"),
+        ("lion", "steps of a fixed length have no stability threshold"),
+    ],
+)
+def test_the_other_kinds_say_why_the_threshold_is_not_theirs(told, kind, said):
+    words = told({"none": 4.0, "warm": 5.0}, optimizer={"kind": kind})
+    assert words.startswith("Why (curvature): cannot be told for o: ")
+    assert said in words
+    assert "unstable" not in words
+
+
+def test_every_kind_has_a_threshold_or_says_why_it_has_none(small_spec):
+    for kind in built_kinds()["optimizer"]:
+        question = read_question({**small_spec, "optimizers": [{"name": "o", "kind": kind}]})
+        assert (question.stability_products("o") is None) != (question.no_threshold("o") is None), kind
 
 
 def test_a_planted_power_law_of_secant_smoothness_over_gap_is_found(told):

@@ -42,6 +42,8 @@ def test_a_plan_is_a_pure_function_of_its_arguments(expand, small, datasets):
         {"optimizers": [{"kind": "sgd", "weight_decay": {"sweep": [0.0, 0.1]}}]},
         {"optimizers": [{"kind": "adam", "betas": [0.9, {"sweep": [0.9, 0.99]}]}]},
         {"optimizers": [{"kind": "adamw", "eps": {"sweep": [1e-8, 1e-6]}}]},
+        {"optimizers": [{"kind": "adamw_w2", "tau": {"sweep": [1e-3, 1e-2]}}]},
+        {"optimizers": [{"kind": "lars", "trust_coefficient": {"sweep": [1e-3, 1e-2]}}]},
         {
             "schedules": [
                 {"name": "a", "warmup": {"kind": "none"}, "decay": {"kind": "cosine"}},
@@ -67,6 +69,10 @@ LAW = {"kind": "smoothness_law", "rule": "descent", "k0": 1.0, "k_rho": 1.0, "op
         {"workload": {"precision": {"sweep": ["float32", "float64"]}}},
         {"workload": {"gradient_clip_norm": {"sweep": [None, 1.0]}}},
         {"optimizers": [{"kind": "adam"}, {"kind": "adamw"}]},
+        {"optimizers": [{"kind": "sgd", "momentum": 0.9, "nesterov": {"sweep": [False, True]}}]},
+        {"optimizers": [{"kind": "adamw", "decay_on": {"sweep": ["all", "matrices"]}}]},
+        {"optimizers": [{"kind": "adamw", "couple_to_lr": {"sweep": [True, False]}}]},
+        {"optimizers": [{"kind": "lamb", "adapt_on": {"sweep": ["all", "matrices"]}}]},
         {"schedules": [{"warmup": {"sweep": [LAW, {"kind": "none"}]}, "decay": {"kind": "constant"}}]},
         {"schedules": [{"warmup": {**LAW, "rule": {"sweep": ["descent", "liu"]}}, "decay": {"kind": "constant"}}]},
     ],

@@ -48,6 +48,16 @@ def test_defaults_written_out_change_no_id(study):
     assert ids(copy.deepcopy(dict(parse_study(study()).resolved))) == ids(study())
 
 
+def test_a_field_that_came_later_changes_no_id_and_no_spec_hash_until_it_is_set(study):
+    plain, stated, used = (
+        study(optimizers__0={"kind": "sgd", "momentum": 0.9, **more})
+        for more in ({}, {"nesterov": False}, {"nesterov": True})
+    )
+    assert ids(plain) == ids(stated) != ids(used)
+    assert parse_study(plain).spec_hash == parse_study(stated).spec_hash != parse_study(used).spec_hash
+    assert parse_study(used).resolved["optimizers"][0]["nesterov"] is True
+
+
 def test_none_and_warmups_of_zero_and_one_step_are_the_same_trial(study):
     same = [with_warmup(study, kind="none")]
     same += [

@@ -31,7 +31,49 @@ REFUSED = {
     ),
     "wrong kind": (
         {"optimizers__0__kind": "adamx"},
-        "optimizers[0].kind: got 'adamx', allowed sgd, adam, adamw (did you mean adam?)",
+        "optimizers[0].kind: got 'adamx', allowed sgd, adam, adamw, gi_adam, radam, lion, adamw_w2, lars, lamb,"
+        " schedule_free_adamw (did you mean adam?)",
+    ),
+    "a kind that is a field here": (
+        {"optimizers__0": {"kind": "nesterov", "momentum": 0.9}},
+        "optimizers[0].kind: got 'nesterov', allowed sgd with nesterov: true",
+    ),
+    "nesterov without momentum": (
+        {"optimizers__0": {"kind": "sgd", "nesterov": True}},
+        "optimizers[0].nesterov: got true, allowed false, or a momentum above 0",
+    ),
+    "an option of another kind": (
+        {"optimizers__0": {"kind": "lion", "eps": 1e-8}},
+        "optimizers[0].eps: got 1e-08, allowed no field of this name",
+    ),
+    "beta out of range": (
+        {"optimizers__0": {"kind": "lamb", "betas": [0.9, 1.0]}},
+        "optimizers[0].betas[1]: got 1.0, allowed below 1.0",
+    ),
+    "a bound of nothing": (
+        {"optimizers__0": {"kind": "adamw_w2", "tau": 0.0}},
+        "optimizers[0].tau: got 0.0, allowed above 0.0",
+    ),
+    "radam that never rectifies": (
+        {"optimizers__0": {"kind": "radam", "betas": [0.9, 0.5]}},
+        "optimizers[0].betas: got [0.9, 0.5], allowed beta2 above 0.6667: below it rho never exceeds 5",
+    ),
+    "decay that takes the weights away": (
+        {"optimizers__0": {"kind": "adamw", "weight_decay": 1.5, "couple_to_lr": False}},
+        "optimizers[0].couple_to_lr: got false, allowed true, or a weight_decay below 1: by that share the weights"
+        " shrink at every update",
+    ),
+    "an average of an average": (
+        {
+            "optimizers__0": {"kind": "schedule_free_adamw"},
+            "workloads__0__average": {"kind": "ema", "decay": 0.9},
+        },
+        "optimizers[0].kind: got 'schedule_free_adamw', allowed another kind with workload digits, whose average"
+        " is ema",
+    ),
+    "rates by layer in mup": (
+        {"optimizers__0": {"kind": "lamb"}, "workloads__0__model": {"kind": "mlp", "parametrization": "mup"}},
+        "optimizers[0].kind: got 'lamb', allowed another kind with workload digits, whose parametrization is mup",
     ),
     "wrong kind of a model": (
         {"workloads__0__model__kind": "mpl"},
@@ -198,8 +240,6 @@ NOT_YET = {
     "workloads[0].dataset.label_noise.level": {"workloads__0__dataset__label_noise": {"level": 0.1}},
     "workloads[0].dataset.label_noise.resample": {"workloads__0__dataset__label_noise": {"resample": "per_step"}},
     "workloads[0].dataset.subset": {"workloads__0__dataset__subset": 10},
-    "optimizers[0].decay_on": {"optimizers__0__decay_on": "matrices"},
-    "optimizers[0].couple_to_lr": {"optimizers__0__couple_to_lr": False},
     "schedules[0].convention": {"schedules__0__convention": "hf"},
     "workloads[0].task": {"workloads__0__task": "language_model"},
     "workloads[0].model.kind": {"workloads__0__model": {"kind": "plugin", "name": "acme_vit", "options": {}}},
@@ -237,6 +277,23 @@ def test_what_the_contract_names_and_is_not_built_is_refused_by_name(study, fiel
 def test_every_warmup_that_the_contract_names_is_refused_by_name(study, kind):
     (line,) = said(study(schedules__0__warmup={"kind": kind}))
     assert f"({kind}: not yet)" in line
+
+
+NO_MATRICES = {
+    "kind: got 'adamw_w2', allowed a kind that needs no matrices": {"kind": "adamw_w2"},
+    "adapt_on: got matrices, allowed all": {"kind": "lars"},
+    "decay_on: got matrices, allowed all, or no weight_decay": {"kind": "adamw", "decay_on": "matrices"},
+}
+
+
+@pytest.mark.parametrize(("refused", "optimizer"), NO_MATRICES.items(), ids=NO_MATRICES)
+def test_a_rule_for_matrices_is_refused_where_there_are_none(study, analytic, refused, optimizer):
+    workloads = [study()["workloads"][0], analytic()]
+    lines = said(study(workloads=workloads, optimizers__0=optimizer))
+    assert lines == [f"optimizers[0].{refused}: the parameters of workload wall are one vector"]
+    # linked so that they never meet
+    apart = study(workloads=workloads, optimizers=[optimizer, {"kind": "sgd"}], link=[["workloads", "optimizers"]])
+    parse_study(apart)
 
 
 @pytest.mark.parametrize("kind", ["hessian_norm", "preconditioned_sharpness"])

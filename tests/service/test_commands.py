@@ -77,12 +77,12 @@ def test_the_schema_takes_the_studies_that_ship_and_refuses_another(said) -> Non
 
 def test_every_kind_is_listed_under_its_family(said) -> None:
     kinds = json.loads(said("schema", "--kinds", "--json")[1])
-    assert kinds["optimizer"] == ["sgd", "adam", "adamw"]
+    assert kinds["optimizer"][:3] == ["sgd", "adam", "adamw"]
     lines = said("schema", "--kinds")[1].splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(kinds)
     assert max(map(len, lines)) <= 80
     assert " ".join(lines).count("flat_then_exponential") == 1
-    assert "optimizer  sgd, adam, adamw" in lines
+    assert any(line.startswith("optimizer  sgd, adam, adamw, ") for line in lines)
 
 
 def test_every_preset_is_listed_with_what_it_is_for(said) -> None:

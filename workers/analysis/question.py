@@ -19,6 +19,12 @@ _OPTIMUM = {
 }
 """inf f of each analytic function (design/theory.md, 1.5); a quadratic's hangs on its eigenvalues."""
 
+_PRECONDITIONED_BY = {
+    **dict.fromkeys(("adam", "adamw", "gi_adam", "radam", "schedule_free_adamw"), "second moments"),
+    **dict.fromkeys(("adamw_w2", "lamb"), "second moments and its rates by layer"),
+    "lars": "rates by layer",
+}
+
 
 @dataclass(frozen=True)
 class Question:
@@ -66,21 +72,30 @@ class Question:
             return 0.0 if known else None
         return _OPTIMUM.get(str(function.get("kind")))
 
-    def stability_product(self, optimizer: str) -> float | None:
-        """The value of sharpness x lr beyond which `optimizer` is unstable on a quadratic: 2 + 2 momentum for sgd.
+    def stability_products(self, optimizer: str) -> tuple[float, float] | None:
+        """The values of sharpness x lr beyond which sgd is unstable on a quadratic: in its first step, and later on.
 
-        None for adam and adamw, whose threshold (2 + 2 beta1)/(1 - beta1) concerns the sharpness preconditioned by
-        their second moments (arXiv 2207.14484), and for a swept momentum.
+        2 and 2 + 2 momentum; with nesterov 2/(1 + momentum) and (2 + 2 momentum)/(1 + 2 momentum). None for other
+        kinds (`no_threshold` says why), and where what it takes is swept.
         """
         spec = self.optimizers.get(optimizer, {})
-        momentum = spec.get("momentum", 0.0)
-        if spec.get("kind") != "sgd" or not isinstance(momentum, int | float):
+        momentum, nesterov = spec.get("momentum", 0.0), spec.get("nesterov", False)
+        if spec.get("kind") != "sgd" or not isinstance(momentum, int | float) or not isinstance(nesterov, bool):
             return None
-        return 2.0 + 2.0 * momentum
+        later = 2.0 + 2.0 * momentum
+        return (2.0 / (1.0 + momentum), later / (1.0 + 2.0 * momentum)) if nesterov else (2.0, later)
 
-    def is_adaptive(self, optimizer: str) -> bool:
-        """Whether the optimizer preconditions its gradient."""
-        return self.optimizers.get(optimizer, {}).get("kind") in ("adam", "adamw")
+    def no_threshold(self, optimizer: str) -> str | None:
+        """Why the plain sharpness has no threshold for this kind; None for sgd, which has one (arXiv 2207.14484)."""
+        kind = str(self.optimizers.get(optimizer, {}).get("kind"))
+        if kind == "lion":
+            return "steps of a fixed length have no stability threshold"
+        if kind not in _PRECONDITIONED_BY:
+            return None
+        return (
+            f"its stability threshold concerns the Hessian preconditioned by its {_PRECONDITIONED_BY[kind]}, and the"
+            " plain one was measured"
+        )
 
 
 def read_question(spec: Mapping[str, Any]) -> Question:

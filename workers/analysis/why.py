@@ -11,12 +11,16 @@ from workers.analysis.ranking import Contender, Group
 MIN_SEEDS = 2
 """Fewer seeds with a converged point say nothing about a schedule."""
 
+Products = tuple[float, float]
+"""Sharpness x rate beyond which a step is unstable: the first one, and later ones."""
+
 
 def why(group: Group, question: Question, measured: Curvature) -> list[str]:
     """Entries of the verdict, the first opening with "Why (curvature)"; empty where no curvature was asked for.
 
     A threshold is that of a quadratic: 2/sharpness for a step without momentum, (2 + 2 momentum)/sharpness once the
-    momentum has built up (arXiv 2103.00065, 2406.09405). It is compared, never taken for a cause.
+    momentum has built up (arXiv 2103.00065, 2406.09405; question.py for nesterov). It is compared, never taken for a
+    cause.
     """
     asked = {question.probe_kind(name) for name in question.probes}
     told = []
@@ -28,14 +32,11 @@ def why(group: Group, question: Question, measured: Curvature) -> list[str]:
 
 
 def _sharpness(group: Group, question: Question, measured: Curvature) -> list[str]:
-    if question.is_adaptive(group.optimizer_entry):
-        return [
-            f"cannot be told for {group.optimizer}: its stability threshold concerns the Hessian preconditioned by its"
-            " second moments, and the plain one was measured.",
-            *_after_warmup(measured, judged=False),
-        ]
-    start, end = measured.start, question.stability_product(group.optimizer_entry)
-    if end is None:
+    reason = question.no_threshold(group.optimizer_entry)
+    if reason is not None:
+        return [f"cannot be told for {group.optimizer}: {reason}.", *_after_warmup(measured, judged=False)]
+    start, products = measured.start, question.stability_products(group.optimizer_entry)
+    if products is None:
         return ["cannot be told, as the optimizer's momentum is not one number."]
     if start.n < min(MIN_SEEDS, group.seeds):
         return [
@@ -44,13 +45,14 @@ def _sharpness(group: Group, question: Question, measured: Curvature) -> list[st
         ]
     if start.low <= 0:
         return [f"cannot be told: sharpness at the start is not positive in every seed ({_range(start)})."]
-    threshold = " ".join([_limits(start, end), *_baseline(group, start, end)])
+    threshold = " ".join([_limits(start, products), *_baseline(group, start, products)])
     return [threshold, *_after_warmup(measured, judged=True)]
 
 
-def _limits(start: Spread, end: float) -> str:
-    first = f"above LR {number(2 / start.median, 3)} (2/sharpness)"
-    later = f", with momentum built up above {number(end / start.median, 3)}" if end > 2 else ""
+def _limits(start: Spread, products: Products) -> str:
+    at_once, end = products
+    first = f"above LR {number(at_once / start.median, 3)} ({number(at_once, 3)}/sharpness)"
+    later = f", with momentum built up above {number(end / start.median, 3)}" if end > at_once else ""
     return f"sharpness at the start is {_range(start)}, so on a quadratic a step is unstable {first}{later}."
 
 
@@ -59,37 +61,37 @@ def _range(spread: Spread) -> str:
     return number(spread.median, 3) + (over if spread.n > 1 else "")
 
 
-def _baseline(group: Group, start: Spread, end: float) -> list[str]:
+def _baseline(group: Group, start: Spread, products: Products) -> list[str]:
     """Whether the rates of the schedule without warmup lie where the threshold says."""
     baseline = group.baseline
     if baseline is None or baseline.n == 0:
         return []
     best = baseline.best_rate * start.median
-    told = [f"{baseline.schedule}'s best peak LR is {_place(best, end)}"]
-    told[0] += ", so by this measure stable from the first step, without warmup" if best < 2 else ""
-    edge = _edge(baseline, start.median, end)
+    told = [f"{baseline.schedule}'s best peak LR is {_place(best, products)}"]
+    told[0] += ", so by this measure stable from the first step, without warmup" if best < products[0] else ""
+    edge = _edge(baseline, start.median, products)
     return [f"{'; '.join([*told, *edge])}."]
 
 
-def _edge(baseline: Contender, start: float, end: float) -> list[str]:
+def _edge(baseline: Contender, start: float, products: Products) -> list[str]:
     usable, above = baseline.usable.rate * start, baseline.usable.first_unusable_above * start
     if math.isnan(usable) or math.isnan(above):
         return []
-    pair = f"its largest usable one {_place(usable, end)}, the next, not usable, {_place(above, end)}"
-    if usable <= end and above >= 2:
+    pair = f"its largest usable one {_place(usable, products)}, the next, not usable, {_place(above, products)}"
+    at_once, end = products
+    if usable <= end and above >= at_once:
         return [f"{pair}: the threshold lies in between"]
     where = "above" if usable > end else "below"
     return [f"{pair}: it stops being usable {where} the threshold at the start, which does not decide here"]
 
 
-def _place(product: float, end: float) -> str:
+def _place(product: float, products: Products) -> str:
     """`0.48/sharpness (below 2)`."""
-    if product < 2:
-        return f"{number(product, 3)}/sharpness (below 2)"
-    if end > 2:
-        side = "above" if product > end else "below"
-        return f"{number(product, 3)}/sharpness ({side} {number(end, 3)})"
-    return f"{number(product, 3)}/sharpness (above 2)"
+    at_once, end = products
+    if product < at_once:
+        return f"{number(product, 3)}/sharpness (below {number(at_once, 3)})"
+    side = "above" if product > end or end == at_once else "below"
+    return f"{number(product, 3)}/sharpness ({side} {number(end, 3)})"
 
 
 def _after_warmup(measured: Curvature, *, judged: bool) -> list[str]:

@@ -45,6 +45,8 @@ class Problem:
     """What probes measure."""
     training_objective: TrainingObjective
     start_NP: Tensor
+    layout: Layout
+    """Where each named tensor lies among the P parameters; an analytic function has one vector, "point"."""
     batches: TrainingBatches
     batch_size: int
     gradient_clip_norm: float | None
@@ -97,6 +99,7 @@ def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Probl
         objective=objective,
         training_objective=objective,
         start_NP=start_P.expand(num_slots, -1).clone(),
+        layout=Layout.of({"point": start_P}),
         batches=SharedBatch(Batch()),
         batch_size=1,
         gradient_clip_norm=workload.gradient_clip_norm,
@@ -169,6 +172,7 @@ def _classification(
         objective=graph.objective,
         training_objective=training_objective,
         start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
+        layout=graph.layout,
         batches=batches,
         batch_size=batch_size_of(workload, len(data.train)),
         gradient_clip_norm=workload.gradient_clip_norm,

@@ -110,7 +110,9 @@ class Optimizer(Protocol):
     """An update rule over the flat matrix [N, P]; hyperparameters that differ inside the pack are [N, 1] columns.
 
     The state holds "lr" [N] in float64: an update uses what stands there, and what stands there is what is recorded.
-    `update` is elementwise, so the loop may call it on some rows at a time (the matrices then stay in the cache).
+    Rows are trials and never meet in `update`, so the loop may call it on some rows at a time (the matrices then stay
+    in the cache). Within a row a rule may tell layers apart: it is built with the layout of the parameters
+    (PackHyperparameters.layers), and takes norms or singular values of a layer's columns.
     """
 
     def init(self, params_NP: Tensor) -> State:
@@ -127,11 +129,19 @@ class Optimizer(Protocol):
         All arguments hold the same rows. `grads_NP` may be used as scratch.
         """
 
+    def evaluation_point(self, state: State, params_NP: Tensor) -> Tensor:
+        """Where evaluations and the end of the run are read, [N, P]: `params_NP` itself, but for rules that average.
+
+        What the loop holds is always the point where gradients are taken: rows of steps and probes are read there.
+        """
+
     def preconditioner(self, state: State) -> Tensor | None:
-        """[N, P] of the update last made; None means the identity."""
+        """[N, P] of the update last made; None means the identity (or that there is none, where the threshold is
+        NaN)."""
 
     def stability_threshold(self, lr_N: Tensor) -> Tensor:
-        """Sharpness [N] above which training at this rate is unstable (sgd (2+2b)/lr; adam (2+2b1)/((1-b1) lr))."""
+        """Sharpness [N], preconditioned, above which training at this rate is unstable (sgd (2+2b)/lr; adam
+        (2+2b1)/((1-b1) lr)); NaN where a rule has none."""
 
 
 Observation = dict[str, Tensor]

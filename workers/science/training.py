@@ -76,7 +76,9 @@ class TrainingLoop:
         self.params_NP = start_NP.clone()
         # what is evaluated: the parameters themselves, or their average
         self._average_NP = start_NP.clone() if problem.average_decay is not None else None
-        hyperparameters = PackHyperparameters(optimizers, start_NP.dtype, start_NP.device, problem.lr_multiplier_P)
+        hyperparameters = PackHyperparameters(
+            optimizers, start_NP.dtype, start_NP.device, problem.lr_multiplier_P, problem.layout
+        )
         self._optimizer = build_optimizer(optimizers[0].kind, hyperparameters)
         self.optimizer_state: State = self._optimizer.init(self.params_NP)
         self.alive_N = torch.tensor(is_member, device=start_NP.device)
@@ -109,9 +111,9 @@ class TrainingLoop:
         return rows
 
     def look(self, step: int) -> Rows:
-        """The row at the end of a run: loss and gradient norm at the present parameters, and no update."""
+        """The row at the end of a run: loss and gradient norm where the run ends, and no update."""
         batch = next(iter(self._problem.batches.steps(step, step + 1)))
-        loss_N, grads_NP = self._problem.training_objective.loss_and_grad(self.params_NP, batch)
+        loss_N, grads_NP = self._problem.training_objective.loss_and_grad(self._evaluation_point(), batch)
         parameter_sum_N = self.parameter_sums()
         self._mask(step, loss_N, parameter_sum_N)
         norm_N = torch.linalg.vector_norm(grads_NP, dim=1)
@@ -126,11 +128,11 @@ class TrainingLoop:
         return self._readings_to_host()
 
     def final_evaluation(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """[3, N] as evaluation.COLUMNS and [2, N] on the test set, at the present parameters."""
+        """[3, N] as evaluation.COLUMNS and [2, N] on the test set, where the run ends."""
         assert self._problem.evaluator is not None
         evaluated = self._evaluate()
         began = time.perf_counter()
-        tested = self._problem.evaluator.read_test(self._evaluated_NP)
+        tested = self._problem.evaluator.read_test(self._evaluation_point())
         arrays = evaluated.double().cpu().numpy(), tested.double().cpu().numpy()
         self.seconds["evaluate"] += time.perf_counter() - began
         return arrays
@@ -207,10 +209,6 @@ class TrainingLoop:
         averaged_NP = torch.lerp(self._average_NP, self.params_NP, weight)
         self._average_NP = torch.where(self.alive_N.unsqueeze(1), averaged_NP, self._average_NP)
 
-    @property
-    def _evaluated_NP(self) -> Tensor:
-        return self.params_NP if self._average_NP is None else self._average_NP
-
     def parameter_sums(self) -> Tensor:
         """[N]: finite where all of a trial's parameters are."""
         return torch.cat([rows_nP.sum(dim=1) for rows_nP in torch.split(self.params_NP, self._block_rows)])
@@ -218,9 +216,18 @@ class TrainingLoop:
     def _evaluate(self) -> Tensor:
         assert self._problem.evaluator is not None
         began = time.perf_counter()
-        read = self._problem.evaluator.read(self._evaluated_NP)
+        read = self._problem.evaluator.read(self._evaluation_point())
         self.seconds["evaluate"] += time.perf_counter() - began
         return read
+
+    def _evaluation_point(self) -> Tensor:
+        """The average, or what the optimizer answers with; of a trial that is over, the parameters it froze at."""
+        if self._average_NP is not None:
+            return self._average_NP
+        point_NP = self._optimizer.evaluation_point(self.optimizer_state, self.params_NP)
+        if point_NP is self.params_NP:
+            return point_NP
+        return torch.where(self.alive_N.unsqueeze(1), point_NP, self.params_NP)
 
     def _other_seconds(self) -> float:
         return self.seconds["evaluate"] + sum(self._probes.seconds.values())

@@ -19,7 +19,8 @@ def draw(source: FigureSource) -> Figure:
         "Sharpness x learning rate over time",
         "Sharpness is the largest algebraic eigenvalue of the Hessian on the probe batch; it is multiplied by the "
         "rate of the update made from there. Each schedule at its best peak LR; line: median over seeds, band: lowest "
-        "to highest. For sgd, steps above the line 2 + 2 momentum are unstable on a quadratic. Look for: curves "
+        "to highest. For sgd, steps above the line (2 + 2 momentum, less with nesterov) are unstable on a quadratic. "
+        "Look for: curves "
         "that start above the line (the rate was too large at once), and curves that rise to it and stay.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
     )
@@ -30,7 +31,8 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     probes = probes.assign(product=probes["value"].to_numpy() * probes["lr"].to_numpy())
     drawn = [band_over_seeds(source, each, probes, "product", marked=True) for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
-    threshold = source.question.stability_product(group.optimizer_entry)
+    products = source.question.stability_products(group.optimizer_entry)
+    threshold = None if products is None else products[1]
     log = all(value is None or value > 0 for each in series for value in (*each.y, *each.low))
     rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
     return Panel(
@@ -62,10 +64,7 @@ def _log_limits(series: tuple[Series, ...], threshold: float | None) -> tuple[fl
 
 
 def _note(group: Group, source: FigureSource, threshold: float | None) -> str:
-    if source.question.is_adaptive(group.optimizer_entry):
-        return (
-            "No line here: the threshold of Adam and AdamW, (2 + 2 beta1)/(1 - beta1), concerns the sharpness "
-            "preconditioned by their second moments, which is not measured yet. Compare the curves with one another "
-            "only."
-        )
+    reason = source.question.no_threshold(group.optimizer_entry)
+    if reason is not None:
+        return f"No line here: {reason}. Compare the curves with one another only."
     return "" if threshold is not None else "No line here: the optimizer's momentum is not one number."
