@@ -1,12 +1,15 @@
-"""What the parts of a study say against each other: names, baseline, rates, and warmups that outlast their run."""
+"""What the parts of a study say against each other: names, baseline, rates, schedules in their runs."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from schemas.entries import Entry
 from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
+from schemas.optimizers import Optimizer
 from schemas.problems import did_you_mean, show
+from schemas.schedule_checks import beta2_problems, run_problems
 from schemas.schedules import Schedule
+from schemas.second_moment import beta2_of
 from schemas.workloads import Workload
 
 Axes = Mapping[str, tuple[Entry, ...]]
@@ -44,32 +47,63 @@ def rate_problems(of_study: PeakLRs | None, axes: Axes) -> list[Problem]:
 
 
 def warmup_problems(
-    axes: Axes, steps_of: Callable[[Workload], int | None], pairs: Collection[tuple[int, int]] | None = None
+    axes: Axes, steps_of: Callable[[Workload], int | None], met: Collection[tuple[int, int, int]] | None = None
 ) -> list[Problem]:
-    """Warmups that are longer than a run they belong to.
+    """Schedules that do not fit in a run they belong to, or ask for what an optimizer beside them does not have.
 
     Args:
         steps_of: a workload -> its budget in updates; None where it is not known here.
-        pairs: identities of (workload, schedule) that meet in a trial; None: all of them do.
+        met: identities of (workload, optimizer, schedule) that meet in a trial; None: all of them do.
     """
     problems: dict[Problem, None] = {}
-    workloads = [
-        (variant.name, variant.spec, steps)
+    runs = [
+        (variant.spec, steps_of(variant.spec), f"the steps of workload {variant.name}")
         for entry in axes["workloads"]
         for variant in entry.variants.values()
-        if (steps := steps_of(variant.spec)) is not None
     ]
+    optimizers = [variant.spec for entry in axes["optimizers"] for variant in entry.variants.values()]
+    beside = _optimizers_beside(optimizers, met)
     for entry in axes["schedules"]:
         for schedule in (variant.spec for variant in entry.variants.values()):
-            for name, workload, steps in workloads:
-                if pairs is None or (id(workload), id(schedule)) in pairs:
-                    problems |= dict.fromkeys(_too_long(schedule, steps, name, entry.where))
+            known: dict[int, tuple[dict[Problem, None], Schedule | None]] = {}
+            for workload, steps, run in runs:
+                together = beside(workload, schedule)
+                if together is None:
+                    continue
+                if id(together) not in known:
+                    known[id(together)] = _suited(schedule, together, entry.where)
+                refused, suited = known[id(together)]
+                problems |= refused
+                if steps is not None and suited is not None:
+                    problems |= dict.fromkeys(run_problems(suited, steps, run, entry.where))
     return list(problems)
 
 
-def _too_long(schedule: Schedule, total_steps: int, workload: str, where: str) -> list[Problem]:
-    warmup_steps = schedule.warmup_steps(total_steps)
-    if warmup_steps is None or warmup_steps <= total_steps:
-        return []
-    allowed = f"at most {total_steps}, the steps of workload {workload}"
-    return [Problem(f"{where}.warmup.steps", str(warmup_steps), allowed)]
+def _optimizers_beside(
+    optimizers: list[Optimizer], met: Collection[tuple[int, int, int]] | None
+) -> Callable[[Workload, Schedule], list[Optimizer] | None]:
+    """(workload, schedule) -> the optimizers that both meet; None where those two do not."""
+    if met is None:
+        return lambda _workload, _schedule: optimizers
+    by_identity = {id(optimizer): optimizer for optimizer in optimizers}
+    pairs: dict[tuple[int, int], list[Optimizer]] = {}
+    for workload, optimizer, schedule in met:
+        pairs.setdefault((workload, schedule), []).append(by_identity[optimizer])
+    return lambda workload, schedule: pairs.get((id(workload), id(schedule)))
+
+
+def _suited(schedule: Schedule, optimizers: list[Optimizer], where: str) -> tuple[dict[Problem, None], Schedule | None]:
+    """The schedule with the largest beta2 it has, which makes it longest; None where it has none."""
+    if not schedule.needs_beta2:
+        return {}, schedule
+    problems: dict[Problem, None] = {}
+    longest = -1.0
+    for optimizer in optimizers:
+        refused = beta2_problems(schedule, optimizer, where)
+        problems |= dict.fromkeys(refused)
+        if not refused:
+            beta2 = beta2_of(optimizer)
+            longest = max(longest, -1.0 if beta2 is None else beta2)
+    if problems or not optimizers:
+        return problems, None
+    return {}, schedule.with_beta2(longest if longest >= 0 else None)
