@@ -1,8 +1,8 @@
 """What the parts of a study say against each other: names, baseline, rates, schedules in their runs."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from schemas.entries import Entry
+from schemas.entries import Entry, Variant
 from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
 from schemas.optimizers import Optimizer
@@ -56,40 +56,60 @@ def warmup_problems(
         met: identities of (workload, optimizer, schedule) that meet in a trial; None: all of them do.
     """
     problems: dict[Problem, None] = {}
-    runs = [
-        (variant.spec, steps_of(variant.spec), f"the steps of workload {variant.name}")
-        for entry in axes["workloads"]
-        for variant in entry.variants.values()
-    ]
+    workloads = [variant for entry in axes["workloads"] for variant in entry.variants.values()]
     optimizers = [variant.spec for entry in axes["optimizers"] for variant in entry.variants.values()]
-    beside = _optimizers_beside(optimizers, met)
+    met_runs = _runs_by_schedule(workloads, optimizers, steps_of, met)
     for entry in axes["schedules"]:
         for schedule in (variant.spec for variant in entry.variants.values()):
-            known: dict[int, tuple[dict[Problem, None], Schedule | None]] = {}
-            for workload, steps, run in runs:
-                together = beside(workload, schedule)
-                if together is None:
-                    continue
-                if id(together) not in known:
-                    known[id(together)] = _suited(schedule, together, entry.where)
-                refused, suited = known[id(together)]
+            for together, runs in met_runs(schedule):
+                refused, suited = _suited(schedule, together, entry.where)
                 problems |= refused
-                if steps is not None and suited is not None:
-                    problems |= dict.fromkeys(run_problems(suited, steps, run, entry.where))
+                if suited is not None:
+                    problems |= dict.fromkeys(_unfit(suited, runs, entry.where))
     return list(problems)
 
 
-def _optimizers_beside(
-    optimizers: list[Optimizer], met: Collection[tuple[int, int, int]] | None
-) -> Callable[[Workload, Schedule], list[Optimizer] | None]:
-    """(workload, schedule) -> the optimizers that both meet; None where those two do not."""
+Runs = Mapping[int, list[str]]
+"""Steps, ascending -> the names of the workloads that have so many."""
+
+
+def _runs_by_schedule(
+    workloads: list[Variant],
+    optimizers: list[Optimizer],
+    steps_of: Callable[[Workload], int | None],
+    met: Collection[tuple[int, int, int]] | None,
+) -> Callable[[Schedule], Iterable[tuple[list[Optimizer], Runs]]]:
+    """Schedule -> the optimizers and the runs that meet it and each other."""
     if met is None:
-        return lambda _workload, _schedule: optimizers
-    by_identity = {id(optimizer): optimizer for optimizer in optimizers}
-    pairs: dict[tuple[int, int], list[Optimizer]] = {}
+        every = [(optimizers, _by_steps(workloads, steps_of))]
+        return lambda _schedule: every
+    workload_of = {id(variant.spec): variant for variant in workloads}
+    optimizer_of = {id(optimizer): optimizer for optimizer in optimizers}
+    found: dict[int, dict[int, list[Variant]]] = {}
     for workload, optimizer, schedule in met:
-        pairs.setdefault((workload, schedule), []).append(by_identity[optimizer])
-    return lambda workload, schedule: pairs.get((id(workload), id(schedule)))
+        found.setdefault(schedule, {}).setdefault(optimizer, []).append(workload_of[workload])
+    return lambda schedule: (
+        ([optimizer_of[optimizer]], _by_steps(those, steps_of))
+        for optimizer, those in found.get(id(schedule), {}).items()
+    )
+
+
+def _by_steps(workloads: list[Variant], steps_of: Callable[[Workload], int | None]) -> Runs:
+    names: dict[int, list[str]] = {}
+    for variant in workloads:
+        if (steps := steps_of(variant.spec)) is not None:
+            names.setdefault(steps, []).append(variant.name)
+    return dict(sorted(names.items()))
+
+
+def _unfit(schedule: Schedule, runs: Runs, where: str) -> Iterator[Problem]:
+    """The problems of a schedule with the runs it meets; the work is that of the runs it does not fit in."""
+    for steps, names in runs.items():
+        found = run_problems(schedule, steps, "", where)
+        if not found and schedule.fits_longer_runs:
+            return
+        for name in names if found else ():
+            yield from run_problems(schedule, steps, f"the steps of workload {name}", where)
 
 
 def _suited(schedule: Schedule, optimizers: list[Optimizer], where: str) -> tuple[dict[Problem, None], Schedule | None]:

@@ -50,6 +50,10 @@ __all__ = [
 ]
 
 
+FRACTIONS = ("fraction", "warmup_fraction", "cooldown_fraction")
+"""Fields of warmups and decays that are lengths as a part of the budget (tau_fraction is no length)."""
+
+
 class Schedule(Spec):
     """A warmup, then a decay, of one peak."""
 
@@ -68,6 +72,13 @@ class Schedule(Spec):
     def needs_beta2(self) -> bool:
         """Whether the warmup follows from the decay of the optimizer's second moment."""
         return self.warmup.NEEDS_BETA2
+
+    @property
+    def fits_longer_runs(self) -> bool:
+        """Whether a run that it fits in says that it fits in every longer one: not where parts of the budget meet."""
+        parts = (getattr(part, name, None) for part in (self.warmup, self.decay) for name in FRACTIONS)
+        meets = self.convention != "ours" or isinstance(self.decay, WSDDecay)
+        return not meets or all(part is None for part in parts)
 
     def with_beta2(self, beta2: float | None) -> "Schedule":
         """The same schedule, its warmup's beta2 filled in where it needs one and none is given."""

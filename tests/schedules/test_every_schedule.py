@@ -160,8 +160,8 @@ def test_a_decay_with_a_warmup_of_its_own_rises_to_one_and_falls(decay, total_st
     np.testing.assert_array_equal(found, factors(spec.resolve(total_steps), total_steps))
 
 
-@pytest.mark.parametrize("decay", sorted(WHOLE))
 @pytest.mark.parametrize("warmup", sorted(set(WARMUP_CLASSES) - CLOSED_LOOPS - {"none"}))
+@pytest.mark.parametrize("decay", sorted(WHOLE))
 def test_it_has_no_other_warmup_beside_it(warmup, decay):
     [problem] = schedule_problems(made(warmup, decay, 5), "schedules[0]")
     assert str(problem).startswith(
