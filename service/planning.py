@@ -174,4 +174,5 @@ def _length_text(schedule: Schedule, steps: int) -> str:
         return "closed loop"
     if schedule.warmup.ENDS_AT_PEAK:
         return f"{length} of {steps} steps"
-    return f"{length} of {steps} steps up to {ALMOST:g} of the decay, which it multiplies from the start"
+    until = " up to" if length < steps else ": still below"
+    return f"{length} of {steps} steps{until} {ALMOST:g} of the decay, which it multiplies from the start"
