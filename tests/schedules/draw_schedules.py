@@ -41,19 +41,20 @@ def main() -> None:
         values = curve(warmup, {"kind": "constant"}, 2 * W)
         up.plot(np.arange(1, 2 * W + 1), values, label=kind, **style)
     up.set(title=f"warmups: W = {W}; tau = {W // 2}; beta2 = {1 - 2 / W}", xlabel="updates made")
-    for style, kind in zip(styles, (*DECAYS, *WHOLE), strict=False):
+    for color, kind in zip(styles, (*DECAYS, *WHOLE), strict=False):
         warmup = {"kind": "none"} if kind in WHOLE else {"kind": "linear", "steps": W}
         decay = build(DECAY_CLASSES[kind], 0).model_dump()
+        style = {**color, "linestyle": "--" if kind in WHOLE else "-"}
         down.plot(np.arange(1, T + 1), curve(warmup, decay, T), label=kind, **style)
     down.set(title=f"decays behind a linear warmup (T = {T}); noam, one_cycle alone", xlabel="updates made")
     for style, (convention, start) in zip(styles, (("ours", 0.0), ("hf", 0.0), ("torch", 1 / 3)), strict=False):
         warmup = {"kind": "linear", "steps": 4, "start_factor": start}
         values = curve(warmup, {"kind": "cosine"}, 12, convention)
-        first.plot(
-            range(12), values, "o-", label={"hf": "hf, timm, optax, fairseq"}.get(convention, convention), **style
-        )
+        label = {"hf": "hf, timm, optax, fairseq"}.get(convention, convention)
+        first.plot(range(12), values, marker="o", label=label, **style)
     first.set(title="conventions: linear W = 4, cosine, T = 12", xlabel="update k (zero-based)")
     for axis in (up, down, first):
+        axis.title.set_fontsize(10)
         axis.set(ylabel="factor of peak_lr", ylim=(-0.03, 1.05))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, framealpha=0.9)
