@@ -15,6 +15,7 @@ from schemas.not_yet import beside, kind_problem, learning_rate_problem, value_p
 from schemas.optimizers import Optimizer
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
+from schemas.schedule_checks import schedule_problems
 from schemas.schedules import Schedule
 from schemas.starts import start_problems
 from schemas.sweeps import Sweep, check_sweeps, find_sweeps, get, put, with_values, without_sweeps
@@ -144,7 +145,7 @@ def default_name(spec: Any) -> str:
     if spec.name is not None:
         return str(spec.name)
     if isinstance(spec, Schedule):
-        return spec.warmup.kind
+        return spec.decay.kind if spec.decay.HAS_WARMUP else spec.warmup.kind
     if isinstance(spec, Analytic):
         return spec.function.kind
     return f"{spec.dataset.kind}-{spec.model.kind}" if hasattr(spec, "dataset") else str(spec.kind)
@@ -229,6 +230,8 @@ def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Proble
     not_built += value_problems(entry.family, spec, entry.where)
     if isinstance(spec, Analytic):
         not_built += start_problems(spec, entry.where)
+    if isinstance(spec, Schedule):
+        not_built += schedule_problems(spec, entry.where)
     return spec, not_built
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from schemas.entries import FAMILIES, Entry, Variant
 from schemas.errors import Problem
@@ -86,13 +86,13 @@ def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
             yield Combination(workload, optimizer, schedule, rates[index["peak_lrs"]], index["seeds"], swept)
 
 
-def met_pairs(
-    fields: "StudyFields", axes: Axes, other: Literal["schedule", "optimizer"] = "schedule"
-) -> set[tuple[int, int]] | None:
-    """Identities of the workloads and schedules (or optimizers) that meet in a trial; None: every one meets all."""
+def met_triples(fields: "StudyFields", axes: Axes) -> set[tuple[int, int, int]] | None:
+    """Identities of the workloads, optimizers and schedules that meet in a trial; None: all of them meet."""
     if not fields.link:
         return None
-    return {(id(one.workload.spec), id(getattr(one, other).spec)) for one in combinations(fields, axes)}
+    return {
+        (id(one.workload.spec), id(one.optimizer.spec), id(one.schedule.spec)) for one in combinations(fields, axes)
+    }
 
 
 def link_problems(fields: "StudyFields", axes: Axes) -> list[Problem]:

@@ -17,12 +17,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "loss": ("mse", "plugin"),
     "function": ("two_layer_linear",),
     "optimizer": ("plugin",),
-    "warmup": (
-        "polynomial", "sqrt", "cosine", "geometric", "exponential_concave", "piecewise_linear", "constant_low",
-        "untuned_linear", "untuned_exponential", "radam", "polyak", "riabinin", "plugin",
-    ),
+    "warmup": ("polyak", "riabinin", "plugin"),
     "optimum": ("fitted",),
-    "decay": ("exponential", "inverse_sqrt", "noam", "wsd", "one_cycle"),
+    "decay": (),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
 }  # fmt: skip
 """Family -> kinds that are named in the contract and not built."""
@@ -41,7 +38,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
         "loss.label_smoothing": 0.0,
     },
     "optimizer": {},
-    "schedule": {"convention": "ours", "warmup.signal.source": ("batch_loss", "ema")},
+    "schedule": {"decay.cycle_momentum": False, "warmup.signal.source": ("batch_loss", "ema")},
 }
 """Family -> reserved field -> the value, or values, that are built."""
 

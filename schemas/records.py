@@ -85,7 +85,12 @@ TRIALS = _columns(
     ("schedule", "string", "name"),
     ("peak_lr", "float64", "peak learning rate"),
     ("lr_multiple", "float64", "peak_lr as a multiple of 1/sharpness at the start; NaN where stated directly"),
-    ("warmup_steps", "int64", "updates of warmup, realised for a closed loop; -1 where it never ended", "updates"),
+    (
+        "warmup_steps",
+        "int64",
+        "updates of warmup (asymptotic: up to 0.99; closed loop: realised); -1 where it never ended",
+        "updates",
+    ),
     ("seed", "string", "i, or initialization-data_order-noise"),
     ("state", "string", "queued, running, done, cancelled, errored"),
     ("outcome", "string", "trained, stalled, diverged; empty while not done"),

@@ -1,127 +1,57 @@
-"""Warmup and decay: how the applied rate follows from peak_lr, step by step."""
+"""A schedule: how the applied rate follows from peak_lr, step by step."""
 
-from typing import Annotated, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from schemas.base import Fraction, Name, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from schemas.base import Name, Spec
+from schemas.closed_loops import (
+    GivenOptimum,
+    Optimum,
+    RunningMinimumOptimum,
+    Signal,
+    SmoothnessLawWarmup,
+    ZeroOptimum,
+)
+from schemas.conventions import HF_TIMESCALE, Convention, first_position
+from schemas.decays import (
+    ConstantDecay,
+    CosineDecay,
+    Decay,
+    ExponentialDecay,
+    InverseSqrtDecay,
+    LinearDecay,
+    NoamDecay,
+    OneCycleDecay,
+    WSDDecay,
+)
 from schemas.learning_rates import PeakLRs
+from schemas.warmups import ExponentialConvexWarmup, LinearWarmup, NoWarmup, Warmup
+
+__all__ = [
+    "ConstantDecay",
+    "CosineDecay",
+    "Decay",
+    "ExponentialConvexWarmup",
+    "ExponentialDecay",
+    "GivenOptimum",
+    "InverseSqrtDecay",
+    "LinearDecay",
+    "LinearWarmup",
+    "NoWarmup",
+    "NoamDecay",
+    "OneCycleDecay",
+    "Optimum",
+    "RunningMinimumOptimum",
+    "Schedule",
+    "Signal",
+    "SmoothnessLawWarmup",
+    "WSDDecay",
+    "Warmup",
+    "ZeroOptimum",
+]
 
 
-class _Lengthed(Spec):
-    """A warmup whose length is `steps`, or `fraction` of the budget (rounded to steps when resolved)."""
-
-    steps: NonNegativeInt | None = None
-    fraction: Fraction | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "_Lengthed":
-        if (self.steps is None) == (self.fraction is None):
-            raise ValueError("exactly one of steps, fraction")
-        return self
-
-
-class NoWarmup(Spec):
-    """Factor 1 from the first update."""
-
-    kind: Literal["none"]
-
-
-class LinearWarmup(_Lengthed):
-    """Factor s + (1 - s) (k + 1) / W for update k < W, s = start_factor."""
-
-    kind: Literal["linear"]
-    start_factor: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class ExponentialConvexWarmup(_Lengthed):
-    """Factor (exp(alpha x) - 1) / (exp(alpha) - 1), x = (k + 1) / W (arXiv 2505.23420)."""
-
-    kind: Literal["exponential_convex"]
-    alpha: Annotated[float, Field(gt=0, le=50)] = 1.5
-
-
-class GivenOptimum(Spec):
-    """f* is known."""
-
-    kind: Literal["given"]
-    value: float
-
-
-class ZeroOptimum(Spec):
-    """f* is taken as 0."""
-
-    kind: Literal["zero"]
-
-
-class RunningMinimumOptimum(Spec):
-    """f* is the smallest signal seen so far: the gap is 0 at each new minimum."""
-
-    kind: Literal["running_minimum"]
-
-
-Optimum = Annotated[GivenOptimum | ZeroOptimum | RunningMinimumOptimum, Field(discriminator="kind")]
-
-
-class Signal(Spec):
-    """Where a closed loop reads the loss: the training batch, with a delay of `lag` steps, or its moving average."""
-
-    source: Literal["batch_loss", "probe_loss", "ema"] = "batch_loss"
-    lag: NonNegativeInt = 0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
-
-
-class SmoothnessLawWarmup(Spec):
-    """Closed loop: the applied rate is min(peak_lr, scale x rule(gap)) (design/theory.md, section 2).
-
-    descent: 1 / (k0 + k_rho gap^rho); liu: c min(1/k0, 1/(3^rho k_rho gap^rho)); alimisis: 1 / (10 k0 + 20 k_rho gap).
-    """
-
-    kind: Literal["smoothness_law"]
-    rule: Literal["descent", "liu", "alimisis"]
-    k0: NonNegativeFloat
-    k_rho: NonNegativeFloat
-    rho: PositiveFloat = 1.0
-    c: PositiveFloat = 0.5
-    scale: PositiveFloat = 1.0
-    optimum: Optimum
-    signal: Signal = Signal()
-    latch: bool = True
-    max_steps: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "SmoothnessLawWarmup":
-        if self.k0 == 0 and self.k_rho == 0:
-            raise ValueError("k0 or k_rho above 0")
-        if self.rule == "alimisis" and self.rho != 1.0:
-            raise ValueError("rho of 1 for the rule alimisis")
-        return self
-
-
-Warmup = Annotated[NoWarmup | LinearWarmup | ExponentialConvexWarmup | SmoothnessLawWarmup, Field(discriminator="kind")]
-
-
-class ConstantDecay(Spec):
-    """Factor 1 after the warmup."""
-
-    kind: Literal["constant"]
-
-
-class CosineDecay(Spec):
-    """floor + (1 - floor) (1 + cos(pi u)) / 2."""
-
-    kind: Literal["cosine"]
-    floor: Fraction = 0.0
-
-
-class LinearDecay(Spec):
-    """floor + (1 - floor) (1 - u)."""
-
-    kind: Literal["linear"]
-    floor: Fraction = 0.0
-
-
-Decay = Annotated[ConstantDecay | CosineDecay | LinearDecay, Field(discriminator="kind")]
+FRACTIONS = ("fraction", "warmup_fraction", "cooldown_fraction")
+"""Fields of warmups and decays that are lengths as a part of the budget (tau_fraction is no length)."""
 
 
 class Schedule(Spec):
@@ -130,28 +60,71 @@ class Schedule(Spec):
     name: Name | None = None
     warmup: Warmup
     decay: Decay
-    convention: Literal["ours", "torch", "hf", "timm", "optax", "fairseq"] = "ours"
+    convention: Convention = "ours"
     peak_lrs: PeakLRs | None = None
 
-    def resolve(self, total_steps: int) -> "Schedule":
-        """The same schedule with its warmup in steps; a warmup of 0 or 1 steps is none: it is the same trial."""
-        warmup_steps = self.warmup_steps(total_steps)
-        if warmup_steps is None or isinstance(self.warmup, NoWarmup):
+    @property
+    def first_position(self) -> int:
+        """j, where update k stands at x = (k + j) / W of the warmup: 1 in ours, 0 in most of the others."""
+        return first_position(self.convention, self.decay.kind)
+
+    @property
+    def needs_beta2(self) -> bool:
+        """Whether the warmup follows from the decay of the optimizer's second moment."""
+        return self.warmup.NEEDS_BETA2
+
+    @property
+    def fits_longer_runs(self) -> bool:
+        """Whether a run that it fits in says that it fits in every longer one: not where parts of the budget meet."""
+        parts = (getattr(part, name, None) for part in (self.warmup, self.decay) for name in FRACTIONS)
+        meets = self.convention != "ours" or isinstance(self.decay, WSDDecay)
+        return not meets or all(part is None for part in parts)
+
+    def with_beta2(self, beta2: float | None) -> "Schedule":
+        """The same schedule, its warmup's beta2 filled in where it needs one and none is given."""
+        if isinstance(self.warmup, SmoothnessLawWarmup) or not self.needs_beta2:
             return self
-        if warmup_steps <= 1:
-            return self.model_copy(update={"warmup": NoWarmup(kind="none")})
-        return self.model_copy(
-            update={"warmup": self.warmup.model_copy(update={"steps": warmup_steps, "fraction": None})}
-        )
+        return self.model_copy(update={"warmup": self.warmup.resolved(0, beta2)})
+
+    def resolve(self, total_steps: int, beta2: float | None = None) -> "Schedule":
+        """The same schedule with its lengths in steps and, where its warmup needs one, the optimizer's beta2.
+
+        A warmup of 0 steps is none, and so is one of 1 step where its last update is made at the peak.
+        """
+        changes: dict[str, Any] = {}
+        if (decay := self.decay.resolved(total_steps)) != self.decay:
+            changes["decay"] = decay
+        if not isinstance(self.warmup, SmoothnessLawWarmup):
+            warmup = self.warmup.resolved(total_steps, beta2)
+            is_none = warmup.ENDS_AT_PEAK and warmup.end_step(total_steps) <= self.first_position
+            warmup = NoWarmup(kind="none") if is_none else warmup
+            if warmup != self.warmup:
+                changes["warmup"] = warmup
+            if is_none and self.convention == "hf" and self.decay == InverseSqrtDecay(kind="inverse_sqrt"):
+                changes["decay"] = InverseSqrtDecay(kind="inverse_sqrt", timescale_steps=HF_TIMESCALE)
+        return self.model_copy(update=changes) if changes else self
+
+    def end_step(self, total_steps: int) -> int | None:
+        """The update at which the decay begins; None where the run itself finds it (closed loop)."""
+        if self.decay.HAS_WARMUP:
+            return self.decay.end_step(total_steps, self.first_position)
+        return None if isinstance(self.warmup, SmoothnessLawWarmup) else self.warmup.end_step(total_steps)
+
+    def reaches_peak(self, total_steps: int) -> bool | None:
+        """Whether an update is made at the peak where the warmup ends; None where the run itself finds it."""
+        if isinstance(self.warmup, SmoothnessLawWarmup):
+            return None
+        end_step = self.end_step(total_steps)
+        assert end_step is not None
+        if isinstance(self.decay, OneCycleDecay) and self.convention == "torch":
+            return (self.decay.warmup_fraction * total_steps).is_integer()  # its phases end between updates
+        return self.warmup.ENDS_AT_PEAK and max(end_step, self.first_position) - self.first_position < total_steps
 
     def warmup_steps(self, total_steps: int) -> int | None:
-        """W in steps; None where the run itself finds it (closed loop)."""
-        warmup = self.warmup
-        if isinstance(warmup, NoWarmup):
-            return 0
-        if isinstance(warmup, SmoothnessLawWarmup):
-            return None
-        if warmup.steps is not None:
-            return warmup.steps
-        assert warmup.fraction is not None
-        return round(warmup.fraction * total_steps)
+        """How many updates count as warmup; None where the run itself finds it (closed loop).
+
+        W; of an asymptotic warmup, the updates until its factor is 0.99, or all where it stays below.
+        """
+        if self.decay.HAS_WARMUP or isinstance(self.warmup, SmoothnessLawWarmup):
+            return self.end_step(total_steps)
+        return self.warmup.length(total_steps)

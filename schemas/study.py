@@ -22,7 +22,7 @@ from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.cross_checks import baseline_problems, duplicates, rate_problems, warmup_problems
 from schemas.entries import FAMILIES, Entry, Variant, expanded, num_to_check, outline, resolved_entry
 from schemas.errors import Problem, SpecError
-from schemas.expansion import combinations, count_trials, count_trials_of_workloads, link_problems, met_pairs
+from schemas.expansion import combinations, count_trials, count_trials_of_workloads, link_problems, met_triples
 from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
@@ -31,6 +31,7 @@ from schemas.probes import Probe
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
 from schemas.schedules import Schedule
+from schemas.second_moment import beta2_of
 from schemas.trials import Seed, TrialSpec, steps_known, total_steps
 from schemas.workloads import Analytic
 
@@ -143,13 +144,15 @@ class Study:
             DataMissing: a data set of the study has no facts.
         """
         seeds = self.fields.seed_list()
-        schedules: dict[tuple[int, int], Schedule] = {}
+        schedules: dict[tuple[int, int, float | None], Schedule] = {}
         for combination in combinations(self.fields, self.axes):
             # Components are shared by identity: a study has a million trials and a few hundred components.
-            key = (id(combination.workload), id(combination.schedule))
+            said = combination.schedule.spec
+            beta2 = beta2_of(combination.optimizer.spec) if said.needs_beta2 else None
+            key = (id(combination.workload), id(combination.schedule), beta2)
             facts = dataset_facts(combination.workload.spec, datasets)
             if key not in schedules:
-                schedules[key] = combination.schedule.spec.resolve(total_steps(combination.workload.spec, facts))
+                schedules[key] = said.resolve(total_steps(combination.workload.spec, facts), beta2)
             yield TrialSpec(
                 workload=combination.workload.spec,
                 optimizer=combination.optimizer.spec,
@@ -289,8 +292,9 @@ def _cross_problems(
     if not fields.link:
         problems += warmup_problems(found, steps_known) + optimizer_problems(found)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
-        problems += warmup_problems(axes, steps_known, met_pairs(fields, axes))
-        problems += optimizer_problems(axes, met_pairs(fields, axes, "optimizer"))
+        triples = met_triples(fields, axes)
+        problems += warmup_problems(axes, steps_known, triples)
+        problems += optimizer_problems(axes, {triple[:2] for triple in triples or ()})
     return problems
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.probes import thinning_text
+from schemas.schedules import Schedule
+from schemas.second_moment import beta2_of
 from schemas.study import Study
 from schemas.trials import TrialState, total_steps
+from schemas.warmups import ALMOST
 from service.requests import Request, accept
 from workers.cards import cards
 from workers.cores import num_cores
@@ -152,11 +155,24 @@ def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[Pa
 
 def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:
     said = {}
+    optimizers = [variant.spec for variant in study.variants("optimizers")]
     for variant in study.variants("schedules"):
+        schedule = variant.spec
+        # a warmup that follows from beta2 may have another length beside each optimizer
+        betas = list(dict.fromkeys(map(beta2_of, optimizers))) if schedule.needs_beta2 else [None]
         lengths = []
         for workload in study.variants("workloads"):
             steps = total_steps(workload.spec, dataset_facts(workload.spec, datasets))
-            length = variant.spec.warmup_steps(steps)
-            lengths.append("closed loop" if length is None else f"{length} of {steps} steps")
+            lengths += [_length_text(schedule.resolve(steps, beta2), steps) for beta2 in betas]
         said[variant.name] = ", ".join(dict.fromkeys(lengths))
     return said
+
+
+def _length_text(schedule: Schedule, steps: int) -> str:
+    length = schedule.warmup_steps(steps)
+    if length is None:
+        return "closed loop"
+    if schedule.warmup.ENDS_AT_PEAK:
+        return f"{length} of {steps} steps"
+    until = " up to" if length < steps else ": still below"
+    return f"{length} of {steps} steps{until} {ALMOST:g} of the decay, which it multiplies from the start"

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from workers.schedules.registry import DECAYS, WHOLE
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 HEADING = "## Add a schedule in three steps"
 USE = """
-import schemas.schedules, numpy as np
+import schemas.schedules, schemas.warmups, numpy as np
 from schemas.schedules import Schedule
 from schemas.json_schema import study_json_schema
 from workers.schedules import factors
@@ -64,7 +66,7 @@ def copy(tmp_path):
     put_before(tmp_path / spec_file, " | SmoothnessLawWarmup", f" | {name}")
     # 3: the line, and the import
     put_before(tmp_path / registry_file, '}\n"""Curve over position', f"    {line}")
-    put_before(tmp_path / registry_file, "\n\nCurve =", f", {kind}")
+    put_before(tmp_path / registry_file, ")\n\nCurve =", f"    {kind},\n")
     return tmp_path, kind
 
 
@@ -89,5 +91,6 @@ def test_three_steps_make_a_schedule_that_every_registry_wide_test_covers(copy):
     found = run(folder, "-c", USE.format(copy=str(folder), kind=kind))
     assert found.split() == ["0.15625", "0.5", "0.84375", "1.0", "1.0", "1.0"]
     listed = run(folder, "-m", "pytest", "-v", "tests/schedules/test_every_schedule.py", "-k", f"{kind} or every_kind")
-    assert listed.count(f"{kind}] PASSED") == 1 + 3 * 3, "one test of warmups, three of each pair with a decay"
+    # one test of warmups, three of each pair with a decay, one of each decay that has a warmup of its own
+    assert listed.count(f"{kind}] PASSED") == 1 + 3 * len(DECAYS) + len(WHOLE)
     assert "test_every_kind_of_the_spec_has_a_curve_and_every_curve_a_kind PASSED" in listed

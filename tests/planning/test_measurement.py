@@ -38,6 +38,29 @@ def test_points_are_taken_regularly_and_during_the_warmup(expand, small, dataset
     assert planned(expand, datasets, document).points["sharpness"].steps == (0, 20, 40, 60, 100, 200, 300)
 
 
+def test_an_asymptotic_warmup_has_its_points_until_it_is_almost_over(expand, small, datasets):
+    def points(**tau):
+        warmup = {"kind": "exponential_concave", **tau}
+        schedules = [{"warmup": warmup, "decay": {"kind": "constant"}}]
+        document = small(schedules=schedules, probes=[secant(during_warmup=4)], probe_budget=10.0)
+        return planned(expand, datasets, document).points["secant_smoothness"].steps
+
+    assert points(tau_steps=10.0) == (0, 11, 23, 35, 100, 200, 300)  # 47 = 10 log(100), rounded up
+    assert points(tau_fraction=0.5) == (0, 100, 200, 300), "it outlasts the run of 400: 4 points over all of it"
+    assert points(tau_steps=80.0) == (0, 92, 100, 184, 200, 276, 300)
+
+
+def test_the_length_of_an_untuned_warmup_is_that_of_the_optimizer_beside_it(expand, small, datasets):
+    optimizers = [{"kind": "adam", "name": f"b{beta2}", "betas": [0.9, beta2]} for beta2 in (0.95, 0.99)]
+    schedules = [{"warmup": {"kind": "untuned_linear"}, "decay": {"kind": "constant"}}]
+    document = small(optimizers=optimizers, schedules=schedules, probes=[secant(during_warmup=2)], probe_budget=10.0)
+    study, trials = expand(document)
+    plans = plans_of(study, trials, datasets)
+    found = [plans[measurement_key(trial)].points["secant_smoothness"].steps for trial in trials]
+    assert found == [(0, 20, 100, 200, 300), (0, 100, 200, 300)]
+    assert [trial.schedule.warmup.beta2 for trial in trials] == [0.95, 0.99]
+
+
 def test_a_run_without_warmup_has_the_regular_points_alone(expand, small, datasets):
     document = small(probes=[sharpness(during_warmup=4)], probe_budget=10.0)
     assert planned(expand, datasets, document).points["sharpness"].steps == (0, 100, 200, 300)

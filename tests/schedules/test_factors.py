@@ -86,26 +86,6 @@ def test_the_start_factor_is_where_the_warmup_starts_from():
     np.testing.assert_allclose(warmup_factors(linear(4, start_factor=0.2), 4), [0.4, 0.6, 0.8, 1.0], atol=1e-15)
 
 
-@pytest.mark.parametrize(
-    ("position", "of_linear", "of_convex"),
-    [(0.02, 0.02, 0.00875), (0.10, 0.10, 0.04648), (0.25, 0.25, 0.13068), (0.50, 0.50, 0.32082), (0.75, 0.75, 0.59747),
-     (0.90, 0.90, 0.82070)],
-)  # fmt: skip
-def test_warmups_pass_through_the_table_of_arxiv_2505_23420(position, of_linear, of_convex):
-    update = round(position * 100) - 1
-    assert warmup_factors(linear(100), 100)[update] == pytest.approx(of_linear, abs=1e-5)
-    assert warmup_factors(convex(100), 100)[update] == pytest.approx(of_convex, abs=1e-5)
-
-
-@pytest.mark.parametrize(("warmup", "area"), [(linear(10**6), 0.5), (convex(10**6), 0.37945)])
-def test_the_area_under_a_warmup_is_that_of_its_curve(warmup, area):
-    assert warmup_factors(warmup, 10**6).mean() == pytest.approx(area, abs=1e-5)
-
-
-def test_the_area_of_the_convex_warmup_is_its_closed_form():
-    assert 1 / 1.5 - 1 / math.expm1(1.5) == pytest.approx(0.37945, abs=1e-5)
-
-
 def test_a_convex_warmup_with_little_curvature_is_linear():
     np.testing.assert_allclose(warmup_factors(convex(50, 1e-9), 50), warmup_factors(linear(50), 50), atol=1e-9)
 

@@ -76,6 +76,37 @@ def test_a_fraction_is_the_same_trial_as_its_steps(study):
     assert parse_study(by_fraction).spec_hash != parse_study(by_steps).spec_hash
 
 
+def test_lengths_of_decays_are_the_same_trial_as_fractions_and_as_steps(study):
+    for kind, name in (("wsd", "cooldown"), ("noam", "warmup")):
+        by_fraction, by_steps = (
+            study(schedules__0__decay={"kind": kind, f"{name}_{unit}": value})
+            for unit, value in (("fraction", 0.2), ("steps", 80))
+        )
+        assert ids(by_fraction) == ids(by_steps)
+    by_fraction, by_steps = (
+        with_warmup(study, kind="exponential_concave", **tau) for tau in ({"tau_fraction": 0.2}, {"tau_steps": 80.0})
+    )
+    assert ids(by_fraction) == ids(by_steps)
+
+
+def test_a_beta2_that_is_given_is_the_same_trial_as_that_of_the_optimizer(study):
+    def of(warmup_beta2, optimizer_beta2):
+        beta2 = {} if warmup_beta2 is None else {"beta2": warmup_beta2}
+        adam = {"kind": "adam", "betas": [0.9, optimizer_beta2]}
+        return ids(study(optimizers__0=adam, schedules__0__warmup={"kind": "radam", **beta2}))
+
+    assert of(None, 0.99) == of(0.99, 0.99) != of(0.999, 0.99)
+
+
+def test_one_step_of_warmup_is_another_trial_where_a_convention_makes_it_at_rate_0(study):
+    def of(convention, warmup):
+        return ids(study(schedules__0={"convention": convention, "warmup": warmup, "decay": {"kind": "cosine"}}))
+
+    none, zero, one = {"kind": "none"}, {"kind": "linear", "steps": 0}, {"kind": "linear", "steps": 1}
+    assert of("ours", none) == of("ours", zero) == of("ours", one)
+    assert of("hf", none) == of("hf", zero) != of("hf", one)
+
+
 def test_where_the_rates_are_stated_changes_no_id(study):
     on_optimizer = study(peak_lrs=None, optimizers__0__peak_lrs={"values": [0.1]})
     on_schedule = study(peak_lrs=None, schedules__0__peak_lrs={"grid": {"low": 0.1, "high": 0.1, "count": 1}})

@@ -19,8 +19,6 @@ from schemas.schedules import (
 from schemas.trials import Outcome
 from schemas.workloads import Analytic, AnalyticBudget, Cosh, Quadratic, Start, Stop
 from workers.schedules import decay_factors
-from workers.schedules.registry import DECAYS
-from workers.science.rates import DEVICE_DECAYS
 
 
 def analytic(function, start, steps=10_000, stop=None, **fields):
@@ -181,10 +179,6 @@ def test_a_running_minimum_lets_the_peak_through_at_each_new_minimum(make):
     schedule = law(optimum=RunningMinimumOptimum(kind="running_minimum"), latch=False)
     done = make.run(make.pack(make.trial(parabola(1.0, steps=5), GD, 0.5, schedule=schedule)), None)
     assert done.tables["steps"]["lr"][:5].tolist() == [0.5] * 5
-
-
-def test_every_decay_has_its_form_on_the_device():
-    assert set(DEVICE_DECAYS) == set(DECAYS)
 
 
 def test_non_finite_values_in_events_are_strings(make):

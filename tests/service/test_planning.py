@@ -41,6 +41,33 @@ def test_what_the_budget_leaves_out_is_said_for_each_kind_of_trial(places: Place
     assert thinning_notes(accept(document | {"probe_budget": 9.0}, places)) == []
 
 
+def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:
+    document = digits(400)
+    document["optimizers"] = [
+        {"kind": "adam", "name": f"b{beta2}", "betas": [0.9, beta2], "peak_lrs": {"values": [0.01]}}
+        for beta2 in (0.95, 0.99)
+    ]
+    kinds = {
+        "quarter": ({"kind": "cosine", "fraction": 0.25}, {"kind": "wsd", "cooldown_fraction": 0.2}),
+        "untuned": ({"kind": "untuned_linear"}, {"kind": "constant"}),
+        "concave": ({"kind": "exponential_concave", "tau_steps": 10.0}, {"kind": "constant"}),
+        "radam": ({"kind": "radam", "beta2": 0.999}, {"kind": "constant"}),
+        "noam": ({"kind": "none"}, {"kind": "noam", "warmup_steps": 40}),
+        "cycle": ({"kind": "none"}, {"kind": "one_cycle"}),
+    }
+    document["schedules"] = [{"name": name, "warmup": up, "decay": down} for name, (up, down) in kinds.items()]
+    document["analysis"] = {"baseline": "quarter"}
+    asymptotic = "steps up to 0.99 of the decay, which it multiplies from the start"
+    assert plan_study(document, places, workers=1).warmup_steps == {
+        "quarter": "100 of 400 steps",
+        "untuned": "40 of 400 steps, 200 of 400 steps",
+        "concave": f"47 of 400 {asymptotic}",
+        "radam": "400 of 400 steps: still below 0.99 of the decay, which it multiplies from the start",
+        "noam": "40 of 400 steps",
+        "cycle": "120 of 400 steps",
+    }
+
+
 def test_one_of_a_thing_is_not_called_several() -> None:
     assert [counted(count, "pack") for count in (0, 1, 2_000)] == ["0 packs", "1 pack", "2,000 packs"]
 

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.base import MAX_INT
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.probes import Probe, SecantSmoothness, probe_steps
 from schemas.study import StudyFields, probe_name
@@ -130,7 +131,8 @@ def measurement_plans(
 
 def measurement_key(trial: TrialSpec) -> Key:
     """What decides a trial's probe points."""
-    return (id(trial.workload), trial.schedule.warmup_steps(0))
+    # lengths are in steps by now; that of an asymptotic warmup is not cut short where the run is long without end
+    return (id(trial.workload), trial.schedule.warmup_steps(MAX_INT))
 
 
 def most_points(probe: Probe, total: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from schemas.catalog import DatasetFacts, dataset_facts
 from schemas.cross_checks import warmup_problems
 from schemas.errors import Problem, SpecError
-from schemas.expansion import met_pairs
+from schemas.expansion import met_triples
 from schemas.limits import Limits
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
@@ -94,7 +94,7 @@ def _warmup_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list
 
     if all(steps_known(variant.spec) is not None for variant in study.variants("workloads")):
         return []
-    return warmup_problems(study.axes, steps_of, met_pairs(study.fields, study.axes))
+    return warmup_problems(study.axes, steps_of, met_triples(study.fields, study.axes))
 
 
 def _record_problems(

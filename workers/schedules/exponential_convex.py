@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.schedules import ExponentialConvexWarmup
+from schemas.warmups import ExponentialConvexWarmup
 
 
 def warmup(spec: ExponentialConvexWarmup, position: NDArray[np.float64]) -> NDArray[np.float64]:

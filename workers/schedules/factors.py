@@ -3,8 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.schedules import Decay, Schedule, SmoothnessLawWarmup, Warmup
-from workers.schedules.registry import DECAYS, WARMUPS
+from schemas.schedule_checks import beta2_problems, run_problems, schedule_problems
+from schemas.schedules import Decay, Schedule, SmoothnessLawWarmup
+from schemas.warmups import Warmup
+from workers.schedules.progress import Progress
+from workers.schedules.registry import ASYMPTOTIC, DECAYS, WARMUPS, WHOLE
 
 FloatArray = NDArray[np.float64]
 
@@ -13,37 +16,52 @@ def factors(schedule: Schedule, total_steps: int) -> FloatArray:
     """float64[T]: update k (zero-based) is made at `peak_lr * factors[k]`.
 
     Raises:
-        ValueError: the warmup is longer than the run, or is a closed loop (its rates do not exist before the run).
+        ValueError: the warmup is longer than the run, is a closed loop (its rates do not exist before the run), or the
+            schedule is none that a study may have.
     """
-    if isinstance(schedule.warmup, SmoothnessLawWarmup):
-        raise ValueError(f"warmup.kind: got {schedule.warmup.kind}, allowed a schedule known before the run")
-    warmup_steps = schedule.warmup_steps(total_steps)
-    assert warmup_steps is not None
-    if warmup_steps > total_steps:
-        raise ValueError(f"warmup.steps: got {warmup_steps}, allowed at most the run's {total_steps} steps")
-    warming = warmup_factors(schedule.warmup, warmup_steps)
-    decaying = decay_factors(schedule.decay, warmup_steps, total_steps)
-    decaying[:warmup_steps] = warming[:total_steps]
-    return decaying
+    warmup = schedule.warmup
+    if isinstance(warmup, SmoothnessLawWarmup):
+        raise ValueError(f"warmup.kind: got {warmup.kind}, allowed a schedule known before the run")
+    problems = schedule_problems(schedule) or beta2_problems(schedule, None)
+    problems = problems or run_problems(schedule, total_steps, "the run's steps")
+    if problems:
+        raise ValueError("\n".join(map(str, problems)))
+    schedule = schedule.resolve(total_steps)
+    if schedule.decay.kind in WHOLE:
+        return WHOLE[schedule.decay.kind](schedule.decay, schedule, total_steps)
+    warmup, first = schedule.warmup, schedule.first_position
+    end_step = schedule.end_step(total_steps)
+    assert end_step is not None
+    decayed = decay_factors(schedule.decay, end_step, total_steps, first)
+    if warmup.kind in ASYMPTOTIC:
+        return decayed * ASYMPTOTIC[warmup.kind](warmup, np.arange(1, total_steps + 1, dtype=np.float64))
+    decayed[:end_step] = warmup_factors(warmup, end_step, first)
+    return decayed
 
 
-def warmup_factors(warmup: Warmup, warmup_steps: int) -> FloatArray:
-    """float64[W]: the factors of updates 0 ... W-1; the last one is 1."""
+def warmup_factors(warmup: Warmup, warmup_steps: int, first_position: int = 1) -> FloatArray:
+    """float64[W]: the factors of updates 0 ... W-1; in ours the last one is 1."""
     if warmup_steps == 0:
         return np.ones(0)
-    position = np.arange(1, warmup_steps + 1, dtype=np.float64) / warmup_steps
+    position = np.arange(first_position, warmup_steps + first_position, dtype=np.float64) / warmup_steps
     return WARMUPS[warmup.kind](warmup, position)
 
 
-def decay_factors(decay: Decay, warmup_steps: int, total_steps: int) -> FloatArray:
+def decay_factors(decay: Decay, warmup_steps: int, total_steps: int, first_position: int = 1) -> FloatArray:
     """float64[T]: 1 while the warmup lasts, then the decay.
 
     Progress u = (k - W' + 1) / (T - W' + 1), W' = max(W, 1): u = 0 at the peak, and u < 1 at the last update, so that
-    no update is wasted at rate 0.
+    no update is wasted at rate 0. With first_position 0: u = (k - W) / (T - W).
     """
-    start = max(warmup_steps, 1)
+    start = max(warmup_steps, first_position)
     step = np.arange(total_steps, dtype=np.float64)
-    progress = np.clip((step - start + 1) / (total_steps - start + 1), 0.0, None)
-    decayed = DECAYS[decay.kind](decay, progress)
+    at = Progress(
+        xp=np,
+        since_peak=np.clip(step - start + first_position, 0.0, None),
+        length=float(max(total_steps - start + first_position, 1)),
+        peak=float(start),
+        spare=first_position,
+    )
+    decayed: FloatArray = DECAYS[decay.kind](decay.resolved(total_steps), at)
     decayed[: min(start, total_steps)] = 1.0
     return decayed

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.schedules import NoWarmup
+from schemas.warmups import NoWarmup
 
 
 def warmup(_spec: NoWarmup, position: NDArray[np.float64]) -> NDArray[np.float64]:

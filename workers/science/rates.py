@@ -1,15 +1,16 @@
 """The learning rate of every trial at every step: known before the run, or found by a closed loop while it trains."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.schedules import ConstantDecay, CosineDecay, Decay, LinearDecay, SmoothnessLawWarmup
+from schemas.schedules import Decay, SmoothnessLawWarmup
 from schemas.trials import TrialSpec
 from workers.schedules import factors
+from workers.schedules.progress import Progress
+from workers.schedules.registry import DECAYS
 from workers.science.protocols import Batch, State, TrainingObjective
 from workers.science.registry import build_rule
 
@@ -54,7 +55,7 @@ class ClosedLoop:
     ) -> None:
         self.slots = list(slots)
         self._warmup = warmup
-        self._decay = decay
+        self._decay = decay.resolved(total_steps)
         self._rule = build_rule(warmup)
         self._total_steps = total_steps
         self._max_steps = warmup.max_steps or NO_LIMIT
@@ -103,24 +104,15 @@ class ClosedLoop:
     def _decay_factor(self, step: int, warmup_steps_n: Tensor) -> Tensor:
         # workers.schedules.decay_factors at a warmup length that only the device knows
         start_n = warmup_steps_n.clamp(min=1).to(torch.float64)
-        progress_n = ((step - start_n + 1) / (self._total_steps - start_n + 1)).clamp(min=0.0)
-        return DEVICE_DECAYS[self._decay.kind](self._decay, progress_n)
-
-
-def _constant(_spec: ConstantDecay, progress: Tensor) -> Tensor:
-    return torch.ones_like(progress)
-
-
-def _cosine(spec: CosineDecay, progress: Tensor) -> Tensor:
-    return spec.floor + (1.0 - spec.floor) * 0.5 * (1.0 + torch.cos(math.pi * progress))
-
-
-def _linear(spec: LinearDecay, progress: Tensor) -> Tensor:
-    return spec.floor + (1.0 - spec.floor) * (1.0 - progress)
-
-
-DEVICE_DECAYS: Mapping[str, Callable[..., Tensor]] = {"constant": _constant, "cosine": _cosine, "linear": _linear}
-"""The curves of workers.schedules on tensors: a closed loop learns its warmup's length on the device."""
+        at = Progress(
+            xp=torch,
+            since_peak=(step - start_n + 1).clamp(min=0.0),
+            length=self._total_steps - start_n + 1,
+            peak=start_n,
+            spare=1,
+        )
+        decayed_n: Tensor = DECAYS[self._decay.kind](self._decay, at)
+        return decayed_n
 
 
 class PackRates:
