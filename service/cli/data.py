@@ -4,11 +4,14 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.options import Data, Home, Json, human_bytes, places, print_json, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_EVERY_S = 5.0
 
@@ -99,7 +102,7 @@ class _Progress:
     """How far a download has come: a live line on a terminal, plain lines where it is none. Writes to stderr."""
 
     def __init__(self) -> None:
-        self._live = None
+        self._live: Progress | None = None
         self._file = ""
         self._said_at = 0.0
 

@@ -22,7 +22,7 @@ def fetch(
     *,
     replace: bool = False,
     tell: Tell = lambda file, here, total: None,
-    sources: Mapping[str, Source] = SOURCES,
+    sources: Mapping[str, Source] | None = None,
     patience: Patience | None = None,
 ) -> bool:
     """Bring a set from its home. False: it was here, and nothing was done.
@@ -34,7 +34,7 @@ def fetch(
         SpecError: there is no such set, or something else stands in its place.
         FetchFailed: it did not come, or is not what it should be. PlaceError: the disk does not take it.
     """
-    source = _source(name, sources)
+    source = _source(name, SOURCES if sources is None else sources)
     if _is_here(name, data_dir, replace=replace):
         return False
     with incoming(data_dir, name) as folder:
@@ -50,7 +50,7 @@ def fetch(
 
 
 def take(
-    name: str, path: Path, data_dir: Path, *, replace: bool = False, sources: Mapping[str, Source] = SOURCES
+    name: str, path: Path, data_dir: Path, *, replace: bool = False, sources: Mapping[str, Source] | None = None
 ) -> bool:
     """Take a set over from files that are here (`data import`). False: it was here, and nothing was done.
 
@@ -61,24 +61,20 @@ def take(
     Raises:
         SpecError: there is no such set, or `path` is not it. PlaceError: the disk does not take it.
     """
-    source = _source(name, sources)
+    source = _source(name, SOURCES if sources is None else sources)
     if _is_here(name, data_dir, replace=replace):
         return False
     laid_out, originals = _laid_out(name, path), _originals(source, path)
+    if laid_out is None and originals is None:
+        raise SpecError([Problem("PATH", show(str(path)), _takes(name, source))])
     for each in [laid_out / Path(file).name for file in FILES[name].sha256] if laid_out else (originals or {}).values():
         _check_readable(each)
     with incoming(data_dir, name) as folder:
-        if laid_out is not None:
+        # A text is its own original: where both fit, what the home gives is what is known best.
+        if originals is not None and (laid_out is None or _are_right(source, originals)):
+            _install_originals(name, data_dir, source, originals, path)
+        elif laid_out is not None:
             _install_laid_out(name, data_dir, source, laid_out, folder)
-        elif originals is not None:
-            for original in source.originals:
-                _check_original(original, originals[original.file])
-            try:
-                _install_converted(name, data_dir, source, originals, [str(path)])
-            except FetchFailed as error:
-                raise SpecError([Problem("PATH", str(error), f"the original of {source.home}")]) from error
-        else:
-            raise SpecError([Problem("PATH", show(str(path)), _takes(name, source))])
         shutil.rmtree(folder)
     return True
 
@@ -156,6 +152,19 @@ def _check_readable(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise SpecError([Problem("PATH", f"{path}: {error.strerror or error}", "files that can be read")]) from error
+
+
+def _are_right(source: Source, originals: Mapping[str, Path]) -> bool:
+    return all(_is_right(original, originals[original.file]) for original in source.originals)
+
+
+def _install_originals(name: str, data_dir: Path, source: Source, originals: Mapping[str, Path], path: Path) -> None:
+    for original in source.originals:
+        _check_original(original, originals[original.file])
+    try:
+        _install_converted(name, data_dir, source, originals, [str(path)])
+    except FetchFailed as error:
+        raise SpecError([Problem("PATH", str(error), f"the original of {source.home}")]) from error
 
 
 def _check_original(original: Original, path: Path) -> None:

@@ -9,7 +9,7 @@ SHORT_DIGITS = 12
 
 def as_table(sets: Sequence[SetStatus]) -> str:
     """One line per set under a heading, what is wrong with one on a line of its own."""
-    rows = [("set", "state", "bytes", "sha256", "licence", "where", "got by")]
+    rows: list[tuple[str, ...]] = [("set", "state", "bytes", "sha256", "licence", "where", "got by")]
     rows += [_row(status) for status in sets]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

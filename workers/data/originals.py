@@ -107,7 +107,7 @@ SOURCES: Mapping[str, Source] = {
         convert=partial(
             fsdd_files,
             num_takes=30,
-            arrays_sha256="88f8c1509d10b2f277545c4dfaa4485831841f1e7de5a4ee02e520282b10d7f7",
+            arrays_sha256="d5eac4aba7f8bc6367e862347b0134eb94281805dc7df200fd7691c731556dc2",
         ),
     ),
     "tinyshakespeare": Source(
