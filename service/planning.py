@@ -1,7 +1,8 @@
 """What `plan` answers, in one object: for the command line and for the API alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,31 @@ from workers.cores import num_cores
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
-from workers.planning import Estimate, PastPack, estimate, measurement_plans, plan_packs, thinned_points
+from workers.planning import (
+    Estimate,
+    PastPack,
+    estimate,
+    gradients_of_packs,
+    measurement_plans,
+    plan_packs,
+    thinned_points,
+)
 from workers.planning.packs import PackPlan
 
 MOST_STUDIES = 1_000
 """So many of a home's studies, the newest ones, are looked through for what packs were like."""
+
+
+@dataclass(frozen=True)
+class PlannedBudget:
+    """What a study may spend, beside what it would need."""
+
+    hours: float | None
+    gradients: float | None
+    gradients_needed: float
+    """Of what is left to train, in gradient equivalents, at most."""
+    packs_paid: int | None
+    """How many of the packs that are left `gradients` lets begin, where none has; None without it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class PlannedStudy:
     workers: int
     warmup_steps: Mapping[str, str]
     """Schedule -> its warmup in steps, per workload."""
+    budget: PlannedBudget | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -48,6 +70,7 @@ class PlannedStudy:
             "trials": self.trials,
             "trials_done": self.done,
             "warmup_steps": dict(self.warmup_steps),
+            "budget": None if self.budget is None else asdict(self.budget),
             "spec": dict(self.study.resolved),
         }
 
@@ -92,7 +115,8 @@ def plan_request(
     count = workers or (num_cores() if device_class == "cpu" else len(cards()))
     cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past)
     said = _warmup_steps(study, datasets)
-    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said)
+    budget = _budget(study, gradients_of_packs(trials, packs, plans))
+    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget)
 
 
 def thinning_notes(request: Request) -> list[str]:
@@ -148,6 +172,15 @@ def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[Pa
         ]
         for key, size in sizes.items()
     }
+
+
+def _budget(study: Study, gradients: Sequence[float]) -> PlannedBudget | None:
+    budget = study.fields.budget
+    if budget is None:
+        return None
+    spent = [0.0, *accumulate(gradients)][:-1]
+    paid = None if budget.gradients is None else sum(before < budget.gradients for before in spent)
+    return PlannedBudget(budget.hours, budget.gradients, sum(gradients), paid)
 
 
 def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:

@@ -6,6 +6,8 @@ import typer
 
 from service.cli.options import Data, Home, Json, Workers, human_bytes, human_seconds, places, print_json
 
+_ENOUGH, _REST = "enough", "; the trials of the others are cancelled"
+
 
 def plan(
     file: Annotated[str, typer.Argument(metavar="FILE|PRESET", help="The study.")],
@@ -45,10 +47,34 @@ def lines_of(planned: Any) -> list[str]:
         f"records     {counted(cost.record_rows, 'row')}, about {human_bytes(cost.record_bytes)}",
         f"time        {_time(planned)}",
     ]
+    lines += [f"budget      {said}" for said in _budget(planned)]
     budget = planned.study.fields.probe_budget
     lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
     lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
+
+
+def _budget(planned: Any) -> list[str]:
+    """What the study's own budget allows, and what becomes of the rest."""
+    budget, cost = planned.budget, planned.estimate
+    if budget is None:
+        return []
+    said = []
+    if budget.gradients is not None:
+        needed = f"{budget.gradients:,.0f} gradients (an HVP is two) of {budget.gradients_needed:,.0f}"
+        enough = budget.packs_paid == cost.packs
+        said.append(
+            f"{needed}: " + (_ENOUGH if enough else f"{budget.packs_paid:,} of {cost.packs:,} packs begin{_REST}")
+        )
+    if budget.hours is not None:
+        hours = f"{budget.hours:g} h"
+        if cost.seconds is None:
+            said.append(f"{hours}: how many packs begin until then is not known{_REST}")
+        else:
+            low, high = (seconds / 3600 for seconds in cost.seconds)
+            many = _ENOUGH if high < budget.hours else "not enough" if low > budget.hours else "perhaps not enough"
+            said.append(f"{hours}: {many}{'' if many == _ENOUGH else _REST}")
+    return said
 
 
 def _time(planned: Any) -> str:

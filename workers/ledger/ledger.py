@@ -90,6 +90,7 @@ class Ledger(Store):
     set_publishing = studies.set_publishing
     cancel_remaining = studies.cancel_remaining
     continue_study = continuing.continue_study
+    change_budget = continuing.change_budget
     extend_study = continuing.extend_study
 
     create_key = keys.create_key

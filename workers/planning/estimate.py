@@ -93,6 +93,15 @@ def _loads(
     }
 
 
+def gradients_of_packs(
+    trials: Sequence[TrialSpec], packs: Sequence[PackPlan], plans: Mapping[Key, MeasurementPlan]
+) -> list[float]:
+    """What each pack costs at most, in gradient equivalents over its trials, probes included: what a study's
+    `budget.gradients` is counted in."""
+    loads = _loads(trials, packs, plans)
+    return [loads[pack.pack_id] * pack.total_steps * len(pack.trial_ids) for pack in packs]
+
+
 def thinned_points(plans: Iterable[MeasurementPlan]) -> dict[str, tuple[tuple[int, int], ...]]:
     """Probe name -> (points kept, points asked for), each distinct pair once."""
     pairs: dict[str, set[tuple[int, int]]] = {}
