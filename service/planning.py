@@ -25,6 +25,7 @@ from workers.planning import (
     plan_packs,
     thinned_points,
 )
+from workers.planning.calibration import Calibration
 from workers.planning.packs import PackPlan
 
 MOST_STUDIES = 1_000
@@ -107,13 +108,15 @@ def plan_request(
     device_class = device_class_here(study.fields.execution.device)
     done: set[str] = set()
     past: dict[str, list[PastPack]] = {}
+    calibrated: dict[str, Calibration] = {}
     if ledger is not None:
         done, past = _known(ledger, request, device_class, owner, most_studies)
+        calibrated = _calibrated(ledger, request, device_class)
     trials = [trial for trial in request.trials if trial.trial_id not in done]
     packs = plan_packs(trials, datasets, device_class=device_class)
     plans = measurement_plans(request.trials, study.fields, datasets)
     count = workers or (num_cores() if device_class == "cpu" else len(cards()))
-    cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past)
+    cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past, calibrated=calibrated)
     said = _warmup_steps(study, datasets)
     budget = _budget(study, gradients_of_packs(trials, packs, plans))
     return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget)
@@ -172,6 +175,20 @@ def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[Pa
         ]
         for key, size in sizes.items()
     }
+
+
+def _calibrated(ledger: Ledger, request: Request, device_class: str) -> dict[str, Calibration]:
+    """Group key -> what was measured of packs of the planned size, where none has run to its end since."""
+    packs = plan_packs(request.trials, request.datasets, device_class=device_class)
+    found = {}
+    for key, size in {pack.group_key: pack.size for pack in packs}.items():
+        row = ledger.calibration(device_class, key, size)
+        if row is None:
+            continue
+        newer = any(each.size == size and each.recorded_at > row.at for each in ledger.timings(device_class, key))
+        if not newer:
+            found[key] = Calibration.from_json(row.said)
+    return found
 
 
 def _budget(study: Study, gradients: Sequence[float]) -> PlannedBudget | None:

@@ -71,6 +71,8 @@ class Ledger(Store):
     timings = catalog.timings
 
     records_token = facts.records_token
+    remember_calibration = facts.remember_calibration
+    calibration = facts.calibration
 
     create_study = submitting.create_study
     replayed = idempotency.replayed
