@@ -41,9 +41,8 @@ def lines(request: Request, *, step_s: float = 0.01) -> list[dict[str, Any]]:
 
 def saying(monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]], *, then: str = "") -> None:
     told = [line for one in said for line in ({"begins": "g", "name": "n", "number": 0, "of": 2}, one)]
-    child(
-        monkeypatch, f"import sys; sys.stdin.read(); print({chr(10).join(map(json.dumps, told))!r}, flush=True)\n{then}"
-    )
+    text = "\n".join(map(json.dumps, told))
+    child(monkeypatch, f"import sys; sys.stdin.read(); print({text!r}, flush=True)\n{then}")
 
 
 def test_what_was_measured_is_in_later_plans_until_a_pack_has_run(
@@ -83,7 +82,7 @@ def test_a_child_that_takes_too_long_is_ended_and_what_it_said_is_kept(
 @pytest.mark.slow
 def test_a_real_study_is_measured_and_its_plan_has_a_time(places: Places, request_: Request) -> None:
     names: list[str] = []
-    count = calibrate(request_, places, lambda begun, found: names.append(begun["name"]), budget_s=4.0)
+    count = calibrate(request_, places, lambda begun, found: names.append(begun["name"]))
     assert count == 2
     assert list(dict.fromkeys(names)) == ["digits-mlp sgd", "digits-mlp adamw"]
     low, high = plan_study(SMALL, places, workers=1).estimate.seconds or (0.0, 0.0)
