@@ -9,6 +9,9 @@ from schemas.base import PositiveInt, Spec
 from schemas.errors import DataMissing
 from schemas.workloads import Analytic, Workload
 
+FETCHABLE = ("cifar10", "fashion_mnist", "fsdd", "tinyshakespeare")
+"""Sets that `warmup-bench data fetch` brings."""
+
 
 class DatasetFacts(Spec):
     """One data set as it lies on the workers' disks."""
@@ -25,6 +28,13 @@ class DatasetFacts(Spec):
     source: str = ""
 
 
+def how_to_get(kind: str) -> str:
+    """What brings a set that is missing, as the end of a sentence."""
+    if kind in FETCHABLE:
+        return f"`warmup-bench data fetch {kind}` gets it"
+    return "`warmup-bench data list` says how to get it"
+
+
 def dataset_facts(workload: Workload, datasets: Mapping[str, DatasetFacts]) -> DatasetFacts | None:
     """The facts of a workload's data set; None for an analytic function.
 
@@ -35,5 +45,5 @@ def dataset_facts(workload: Workload, datasets: Mapping[str, DatasetFacts]) -> D
         return None
     kind = workload.dataset.kind
     if kind not in datasets:
-        raise DataMissing(f"data set {kind} is not in the catalog: `warmup-bench data list` says how to get it")
+        raise DataMissing(f"data set {kind} is not in the catalog: {how_to_get(kind)}")
     return datasets[kind]

@@ -3,6 +3,7 @@
 WarmupBenchError
 ├── SpecError            input refused: one Problem per line (exit 2)
 ├── DataMissing          a data set that no catalog row vouches for
+├── FetchFailed          a data set that did not come, or is not what it should be
 ├── PlaceError           a folder or database that cannot be used, with what to set
 │   ├── PlaceRefused     ... as it was asked for, found before anything is done there (exit 2)
 │   └── PlaceAway        ... that does not answer now, and may later
@@ -51,6 +52,12 @@ class DataMissing(WarmupBenchError):
     """A data set that is not in the catalog; the message names the command that gets it."""
 
     code = "data_missing"
+
+
+class FetchFailed(WarmupBenchError):
+    """A data set that its home does not give, or gives otherwise than it should be: nothing of it is taken over."""
+
+    code = "fetch_failed"
 
 
 class PlaceError(WarmupBenchError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from schemas.analysis import Analysis
 from schemas.base import (
@@ -13,6 +13,7 @@ from schemas.base import (
     Name,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     Spec,
     content_hash,
@@ -38,6 +39,9 @@ from schemas.workloads import Analytic
 MEASUREMENT_REVISION = 2
 """Raised when the same probes and budget come to other points: it is part of the measurement id of whatever probes."""
 
+BUDGET_USED_UP = "budget used up"
+"""How the reason of a trial that the study's budget left out begins, and that of a study that ended so."""
+
 MAX_CHECKED = 2_000
 """Variants of an axis that are validated at most where the study's size is in doubt, those without sweeps aside."""
 
@@ -52,6 +56,23 @@ class Execution(Spec):
     """Where the study runs. One study, one device class."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class StudyBudget(Spec):
+    """What the study may spend. Once it is used up no pack begins any more; those that have begun are finished, and the
+    trials of the others are cancelled.
+    """
+
+    hours: PositiveFloat | None = None
+    """In which at least one pack trains."""
+    gradients: PositiveFloat | None = None
+    """In training-batch gradients over all trials, probes included as planned: one Hessian-vector product is two."""
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "StudyBudget":
+        if self.hours is None and self.gradients is None:
+            raise ValueError("hours, gradients, or both")
+        return self
 
 
 def _whole(value: Any) -> Any:
@@ -76,6 +97,7 @@ class StudyFields(Spec):
     probe_budget: NonNegativeFloat = 0.30
     analysis: Analysis = Analysis()
     execution: Execution = Execution()
+    budget: StudyBudget | None = None
 
     def seed_list(self) -> tuple[Seed, ...]:
         """The seeds, in order."""
@@ -308,6 +330,8 @@ def _budget_problems(workloads: tuple[Entry, ...], limits: Limits) -> list[Probl
 
 def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dict[str, Any]:
     document = fields.model_dump(mode="json")
+    if fields.budget is None:  # a field that came later: a study without it keeps its spec hash
+        del document["budget"]
     for index, probe in enumerate(fields.probes):
         document["probes"][index]["name"] = probe_name(probe)
     for axis, entries in axes.items():

@@ -25,6 +25,7 @@ _PLANNED = {
     "record_rows": 122_010,
     "record_bytes": 4_196_920,
     "seconds": None,
+    "budget": None,
     "thinned": {},
     "warmup_steps": {
         "none": "0 of 400 steps",

@@ -1,7 +1,8 @@
 """What `plan` answers, in one object: for the command line and for the API alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,32 @@ from workers.cores import num_cores
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
-from workers.planning import Estimate, PastPack, estimate, measurement_plans, plan_packs, thinned_points
+from workers.planning import (
+    Estimate,
+    PastPack,
+    estimate,
+    gradients_of_packs,
+    measurement_plans,
+    plan_packs,
+    thinned_points,
+)
+from workers.planning.calibration import Calibration
 from workers.planning.packs import PackPlan
 
 MOST_STUDIES = 1_000
 """So many of a home's studies, the newest ones, are looked through for what packs were like."""
+
+
+@dataclass(frozen=True)
+class PlannedBudget:
+    """What a study may spend, beside what it would need."""
+
+    hours: float | None
+    gradients: float | None
+    gradients_needed: float
+    """Of what is left to train, in gradient equivalents, at most."""
+    packs_paid: int | None
+    """How many of the packs that are left `gradients` lets begin, where none has; None without it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,7 @@ class PlannedStudy:
     workers: int
     warmup_steps: Mapping[str, str]
     """Schedule -> its warmup in steps, per workload."""
+    budget: PlannedBudget | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -51,6 +74,7 @@ class PlannedStudy:
             "trials": self.trials,
             "trials_done": self.done,
             "warmup_steps": dict(self.warmup_steps),
+            "budget": None if self.budget is None else asdict(self.budget),
             "spec": dict(self.study.resolved),
         }
 
@@ -87,15 +111,18 @@ def plan_request(
     device_class = device_class_here(study.fields.execution.device)
     done: set[str] = set()
     past: dict[str, list[PastPack]] = {}
+    calibrated: dict[str, Calibration] = {}
     if ledger is not None:
         done, past = _known(ledger, request, device_class, owner, most_studies)
+        calibrated = _calibrated(ledger, request, device_class)
     trials = [trial for trial in request.trials if trial.trial_id not in done]
     packs = plan_packs(trials, datasets, device_class=device_class)
     plans = measurement_plans(request.trials, study.fields, datasets)
     count = workers or (num_cores() if device_class == "cpu" else len(cards()))
-    cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past)
+    cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past, calibrated=calibrated)
     said = _warmup_steps(study, datasets)
-    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said)
+    budget = _budget(study, gradients_of_packs(trials, packs, plans))
+    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget)
 
 
 def thinning_notes(request: Request) -> list[str]:
@@ -151,6 +178,29 @@ def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[Pa
         ]
         for key, size in sizes.items()
     }
+
+
+def _calibrated(ledger: Ledger, request: Request, device_class: str) -> dict[str, Calibration]:
+    """Group key -> what was measured of packs of the planned size, where none has run to its end since."""
+    packs = plan_packs(request.trials, request.datasets, device_class=device_class)
+    found = {}
+    for key, size in {pack.group_key: pack.size for pack in packs}.items():
+        row = ledger.calibration(device_class, key, size)
+        if row is None:
+            continue
+        newer = any(each.size == size and each.recorded_at > row.at for each in ledger.timings(device_class, key))
+        if not newer:
+            found[key] = Calibration.from_json(row.said)
+    return found
+
+
+def _budget(study: Study, gradients: Sequence[float]) -> PlannedBudget | None:
+    budget = study.fields.budget
+    if budget is None:
+        return None
+    spent = [0.0, *accumulate(gradients)][:-1]
+    paid = None if budget.gradients is None else sum(before < budget.gradients for before in spent)
+    return PlannedBudget(budget.hours, budget.gradients, sum(gradients), paid)
 
 
 def _warmup_steps(study: Study, datasets: Mapping[str, DatasetFacts]) -> dict[str, str]:

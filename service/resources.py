@@ -57,7 +57,7 @@ class StudyResource(Resource):
     """Keys of one owner share their studies."""
     state: TrialState
     reason: str
-    """Why it is cancelled or errored; else empty."""
+    """Why it is cancelled or errored, or done without all of its trials; else empty."""
     publishing: Literal["current", "behind"]
     """Whether MLflow has everything that the ledger has."""
     cancel_requested: bool
@@ -183,6 +183,18 @@ class Page(Resource, Generic[Item]):
     """The cursor of the next page; null on the last one."""
 
 
+class BudgetResource(Resource):
+    """What a study may spend, and what it would need."""
+
+    hours: float | None
+    gradients: float | None
+    """Gradient equivalents: one Hessian-vector product is two."""
+    gradients_needed: float
+    """Of what is left to train, in gradient equivalents, at most."""
+    packs_paid: Count | None
+    """How many of the packs that are left `gradients` pays for, where none has begun; null without it."""
+
+
 class PlanResource(Resource):
     """What a study will cost: what `warmup-bench plan --json` prints."""
 
@@ -199,6 +211,8 @@ class PlanResource(Resource):
     hvps: Count
     record_rows: Count
     record_bytes: Count
+    budget: BudgetResource | None
+    """The study's own `budget` beside what it would need; null where it has none."""
     seconds: Pair[float] | None
     """Interval of training time; null where no pack of this kind has run on this device class yet."""
     thinned: dict[str, list[Pair[int]]]

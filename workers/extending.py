@@ -45,8 +45,8 @@ def extend_study(
 ) -> ExtendResult:
     """Make the trials that `study` has and the one in the ledger lacks its next round, and `study` its spec.
 
-    A final study is queued again, with what it had left cancelled or errored too. Where nothing is new its spec stays,
-    and a final one goes on with what it lacks; so extending twice is extending once.
+    A final study is queued again, with what it had left cancelled or errored too. Where nothing is new its spec
+    stays, but for its budget, and a final one goes on with what it lacks; so extending twice is extending once.
 
     Args:
         study: the wider one, whole.
@@ -81,10 +81,15 @@ def _extend(
     if problems := _problems(row, study, trials, kept):
         raise SpecError(problems)
     new = [trial for trial in trials if trial.trial_id not in kept.trial_ids]
-    if not new:
+    rebudgeted = _with_budget_of(study, row)
+    if not new and rebudgeted is None:
         return ExtendResult(ledger.continue_study(row.id, quota=quota, asked=asked), None, 0)
     number = ledger.rounds(row.id)[-1].round + 1
     try:
+        if not new and rebudgeted is not None:
+            said = {"spec": dict(rebudgeted.resolved), "spec_hash": rebudgeted.spec_hash}
+            same = ledger.change_budget(row.id, **said, was_spec_hash=row.spec_hash, quota=quota, asked=asked)
+            return ExtendResult(same, None, 0)
         wider = ledger.extend_study(
             row.id,
             spec=dict(study.resolved),
@@ -100,6 +105,14 @@ def _extend(
             raise
         raise _Overtaken from None
     return ExtendResult(wider, number, len(new))
+
+
+def _with_budget_of(study: Study, row: StudyRow) -> Study | None:
+    """The study as it is, but for the budget that `study` gives it; None: it has that one."""
+    if study.resolved.get("budget") == row.spec.get("budget"):
+        return None
+    document = {key: value for key, value in row.spec.items() if key != "budget"}
+    return parse_study(document | ({"budget": study.resolved["budget"]} if "budget" in study.resolved else {}))
 
 
 @dataclass

@@ -92,6 +92,14 @@ def human_bytes(count: float) -> str:
     raise AssertionError("the last unit has no bound")
 
 
+def human_small(seconds: float) -> str:
+    """`120 us`, `3.5 ms`, `2.1 s`."""
+    for unit, scale in (("us", 1e-6), ("ms", 1e-3)):
+        if seconds < 1000 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def human_seconds(seconds: float) -> str:
     """`42 s`, `3 min 20 s`, `5 h 10 min`."""
     if seconds < 60:

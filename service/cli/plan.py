@@ -1,10 +1,27 @@
 """`warmup-bench plan FILE`: what a study will cost, and every choice written out. Trains nothing."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import Data, Home, Json, Workers, human_bytes, human_seconds, places, print_json
+from service.cli.options import (
+    Data,
+    Home,
+    Json,
+    Workers,
+    human_bytes,
+    human_seconds,
+    human_small,
+    places,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from workers.places import Places
+    from workers.planning.calibration import Calibration
+
+_ENOUGH, _REST = "enough", "; the trials of the others are cancelled"
 
 
 def plan(
@@ -12,6 +29,10 @@ def plan(
     home: Home = None,
     data: Data = None,
     workers: Workers = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="First measure a few steps of each kind of pack (half a minute)."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print trials, packs, gradients, HVPs, bytes, time, and the spec with every default filled in."""
@@ -22,12 +43,34 @@ def plan(
     from workers.results.write import as_yaml
 
     check_workers(workers)
-    planned = plan_study(read_document(file), where, workers)
+    document = read_document(file)
+    if calibrate:
+        _calibrate(document, where)
+    planned = plan_study(document, where, workers)
     if as_json:
         print_json(planned.as_json())
         return
     print("\n".join(lines_of(planned)))
     print("\n# the study, resolved\n" + as_yaml(planned.study.resolved), end="")
+
+
+def _calibrate(document: Any, where: "Places") -> None:
+    from service.calibrating import calibrate
+    from service.requests import accept
+
+    say("measuring what packs cost here ...")
+    kinds = 0
+
+    def tell(begun: dict[str, Any], found: "Calibration | None") -> None:
+        nonlocal kinds
+        kinds = begun["of"]
+        if found is not None:
+            step = human_small(found.step_s[0])
+            say(f"  {begun['number'] + 1} of {kinds}  {begun['name']}: {step} a step of {counted(found.size, 'trial')}")
+
+    measured = calibrate(accept(document, where), where, tell)
+    if measured < kinds:
+        say(f"{kinds - measured} of {counted(kinds, 'kind')} of packs not measured: the time was up")
 
 
 def lines_of(planned: Any) -> list[str]:
@@ -45,10 +88,34 @@ def lines_of(planned: Any) -> list[str]:
         f"records     {counted(cost.record_rows, 'row')}, about {human_bytes(cost.record_bytes)}",
         f"time        {_time(planned)}",
     ]
+    lines += [f"budget      {said}" for said in _budget(planned)]
     budget = planned.study.fields.probe_budget
     lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
     lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
+
+
+def _budget(planned: Any) -> list[str]:
+    """What the study's own budget allows, and what becomes of the rest."""
+    budget, cost = planned.budget, planned.estimate
+    if budget is None:
+        return []
+    said = []
+    if budget.gradients is not None:
+        needed = f"{budget.gradients:,.0f} gradients (an HVP is two) of {budget.gradients_needed:,.0f}"
+        enough = budget.packs_paid == cost.packs
+        said.append(
+            f"{needed}: " + (_ENOUGH if enough else f"{budget.packs_paid:,} of {cost.packs:,} packs begin{_REST}")
+        )
+    if budget.hours is not None:
+        hours = f"{budget.hours:g} h"
+        if cost.seconds is None:
+            said.append(f"{hours}: how many packs begin until then is not known{_REST}")
+        else:
+            low, high = (seconds / 3600 for seconds in cost.seconds)
+            many = _ENOUGH if high < budget.hours else "not enough" if low > budget.hours else "perhaps not enough"
+            said.append(f"{hours}: {many}{'' if many == _ENOUGH else _REST}")
+    return said
 
 
 def _time(planned: Any) -> str:
@@ -57,7 +124,7 @@ def _time(planned: Any) -> str:
     if planned.estimate.seconds is None:
         return (
             f"unknown: no pack of this kind has run here yet (home {planned.home}); once one has, the time follows"
-            " from it"
+            " from it, or --calibrate measures it"
         )
     low, high = (human_seconds(seconds) for seconds in planned.estimate.seconds)
     span = low if low == high else f"{low} to {high}"

@@ -154,6 +154,11 @@ def _stop(ledger: "Ledger", row: "StudyRow", watch: "Watch") -> End:
 def _opening(row: "StudyRow", is_new: bool) -> str:
     if is_new:
         return f"study {row.id} ({row.name}): {row.total} trials"
+    if row.state.is_final and row.counts["done"] < row.total:
+        done = f"{row.counts['done']} of {row.total} trials"
+        return (
+            f"study {row.id} ({row.name}): {done} were done before; {row.reason} (`extend` with a larger one goes on)"
+        )
     if row.state.is_final:
         return f"study {row.id} ({row.name}): all {row.total} trials were done before"
     return f"study {row.id} ({row.name}): continuing with what is missing of {row.total} trials"

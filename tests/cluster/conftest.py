@@ -90,6 +90,7 @@ class House:
         self.places.make_home()
         self.ledger = Ledger.open(self.places.home)
         self.trainers: list[FakeTrainer] = []
+        self.drivers: list[Driver] = []
         self.num_rays = 0
         self._monkeypatch = monkeypatch
         publish_data(self.ledger, self.places.data)
@@ -131,7 +132,9 @@ class House:
         heartbeat = Heartbeat.acquire(self.ledger, study_id)
         assert heartbeat is not None
         with heartbeat:
-            return Driver(self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), workers=workers).run()
+            driver = Driver(self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), workers=workers)
+            self.drivers.append(driver)
+            return driver.run()
 
     def finish(self, study: StudyRow | None = None, **how: Any) -> None:
         """Drive to the end and make the study done."""

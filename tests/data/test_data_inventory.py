@@ -22,6 +22,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "FILES", {"play": known})
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def put(folder: Path, content: bytes) -> Path:
     path = folder / "play" / "input.txt"
     path.parent.mkdir(exist_ok=True)
@@ -48,7 +52,7 @@ def test_without_a_data_directory_every_set_of_files_is_missing(folder: Path | N
     found = {one.name: one for one in list_sets(folder)}
     assert {"cifar10", "fashion_mnist", "tinyshakespeare"} <= set(found)
     assert all(found[name].state == "missing" and found[name].sha256_ok is None for name in FILES)
-    assert "cifar10/train.npz" in found["cifar10"].get
+    assert found["cifar10"].get == "warmup-bench data fetch cifar10"
 
 
 def test_digits_are_present_wherever_scikit_learn_is() -> None:
@@ -68,7 +72,49 @@ def test_other_bytes_under_a_known_name_are_told(tmp_path: Path) -> None:
     put(tmp_path, CONTENT)
     assert status(tmp_path).sha256_ok is True
     put(tmp_path, CONTENT + b"?")
-    assert status(tmp_path).sha256_ok is False
+    found = status(tmp_path)
+    assert (found.state, found.sha256_ok) == ("damaged", False)
+    assert found.detail == "input.txt: other bytes than the known ones"
+    assert found.get == "warmup-bench data fetch play --replace"
+
+
+def record(folder: Path, content: bytes) -> None:
+    files = {"input.txt": {"sha256": sha256(content)}}
+    (folder / "play" / "source.json").write_text(json.dumps({"files": files}))
+
+
+@pytest.mark.usefixtures("play")
+def test_bytes_that_the_record_tells_are_the_set_and_others_are_not(tmp_path: Path) -> None:
+    put(tmp_path, b"the whole play")
+    record(tmp_path, b"the whole play")
+    found = status(tmp_path)
+    assert (found.state, found.sha256_ok, found.sha256) == ("present", True, sha256(b"the whole play"))
+    put(tmp_path, b"the whole pla")
+    found = status(tmp_path)
+    assert (found.state, found.detail) == ("damaged", "input.txt: other bytes than source.json tells")
+
+
+@pytest.mark.usefixtures("play")
+@pytest.mark.parametrize("torn", ["", "[]", "{", '{"files": 1}', '{"files": {"input.txt": 3}}'])
+def test_a_torn_record_vouches_for_nothing(tmp_path: Path, torn: str) -> None:
+    put(tmp_path, b"the whole play")
+    (tmp_path / "play" / "source.json").write_text(torn)
+    assert status(tmp_path).state == "damaged"
+    put(tmp_path, CONTENT)
+    assert status(tmp_path).state == "present"
+
+
+def test_half_a_set_is_damaged_and_so_are_halves_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {f"play/{act}.txt": sha256(act.encode()) for act in ("one", "two")}
+    monkeypatch.setattr(inventory, "FILES", {"play": KnownFiles("public domain", known)})
+    (tmp_path / "play").mkdir()
+    (tmp_path / "play" / "one.txt").write_text("one")
+    assert (status(tmp_path).state, status(tmp_path).detail) == ("damaged", "two.txt missing")
+    (tmp_path / "play" / "two.txt").write_text("TWO")
+    files = {act: {"sha256": sha256(act.upper().encode())} for act in ("one.txt", "two.txt")}
+    files["two.txt"]["sha256"] = sha256(b"TWO")
+    (tmp_path / "play" / "source.json").write_text(json.dumps({"files": files}))
+    assert status(tmp_path).state == "damaged"
 
 
 @pytest.mark.usefixtures("play")
@@ -116,7 +162,7 @@ def test_the_command_lists_as_a_table_and_as_json(tmp_path: Path, capsys: pytest
     where = ["--home", str(tmp_path / "home"), "--data", str(tmp_path)]
     assert main(["--list", *where]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[:5] for line in lines if line[0] == "play"] == [["play", "present", "18", "sha256", "ok"]]
+    assert [line[:4] for line in lines if line[0] == "play"] == [["play", "present", "18", sha256(CONTENT)[:12]]]
     assert main(["--list", "--json", *where]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in listed] == ["digits", "play"]

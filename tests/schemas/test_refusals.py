@@ -79,6 +79,12 @@ REFUSED = {
         {"workloads__0__model__kind": "mpl"},
         "workloads[0].model.kind: got 'mpl', allowed mlp (did you mean mlp?)",
     ),
+    "a budget of nothing": ({"budget": {}}, "budget: got {}, allowed hours, gradients, or both"),
+    "a budget that is used up before it begins": (
+        {"budget": {"hours": 0}},
+        "budget.hours: got 0, allowed above 0.0",
+    ),
+    "a budget of another unit": ({"budget": {"steps": 5}}, "budget.steps: got 5, allowed no field of this name"),
     "no mapping": ({"optimizers__0": "sgd"}, "optimizers[0]: got 'sgd', allowed a mapping"),
     "warmup longer than the run": (
         {"schedules__0__warmup": {"kind": "linear", "steps": 401}},

@@ -68,6 +68,39 @@ def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places)
     }
 
 
+@pytest.mark.parametrize(
+    ("budget", "lines"),
+    [
+        ({"gradients": 1e9}, ["1,000,000,000 gradients (an HVP is two) of NEEDED: enough"]),
+        (
+            {"gradients": 1},
+            ["1 gradients (an HVP is two) of NEEDED: 1 of 2 packs begin; the trials of the others are cancelled"],
+        ),
+        (
+            {"hours": 2},
+            ["2 h: how many packs begin until then is not known; the trials of the others are cancelled"],
+        ),
+    ],
+)
+def test_a_budget_is_printed_beside_what_the_study_would_need(
+    budget: dict[str, float], lines: list[str], places: Places
+) -> None:
+    planned = plan_study(digits(40) | {"budget": budget}, places, workers=1)
+    assert planned.budget is not None
+    cost = planned.estimate
+    assert planned.budget.gradients_needed == pytest.approx(cost.gradients + 2 * cost.hvps, rel=0.01)
+    said = [line.removeprefix("budget      ") for line in lines_of(planned) if line.startswith("budget")]
+    assert said == [line.replace("NEEDED", f"{planned.budget.gradients_needed:,.0f}") for line in lines]
+    assert planned.as_json()["budget"]["packs_paid"] == {1e9: 2, 1: 1}.get(budget.get("gradients", 0))
+    assert planned.study.resolved["budget"] == {"hours": None, "gradients": None} | budget
+
+
+def test_without_a_budget_a_study_says_nothing_of_one(places: Places) -> None:
+    planned = plan_study(digits(40), places, workers=1)
+    assert (planned.budget, planned.as_json()["budget"]) == (None, None)
+    assert "budget" not in planned.study.resolved
+
+
 def test_one_of_a_thing_is_not_called_several() -> None:
     assert [counted(count, "pack") for count in (0, 1, 2_000)] == ["0 packs", "1 pack", "2,000 packs"]
 

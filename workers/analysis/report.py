@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from schemas.errors import PlaceError
+from schemas.study import BUDGET_USED_UP
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
 from workers.analysis.curvature import Curvature, curvature
@@ -17,7 +18,7 @@ from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
 from workers.analysis.phrases import usable_bound
-from workers.analysis.plain import json_text, plain
+from workers.analysis.plain import json_text, plain, plural
 from workers.analysis.question import read_question
 from workers.analysis.ranking import Group, make_groups
 from workers.analysis.reading import ResultFolder
@@ -35,13 +36,15 @@ class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
-    counts: trials by state and outcome. cells: one mapping per cell.
+    counts: trials by state and outcome. cells: one mapping per cell. budget: what the study's budget left out, as a
+    sentence; empty where it left out nothing.
     """
 
     study: str
     description: str
     spec: Mapping[str, Any]
     counts: Mapping[str, int]
+    budget: str
     verdicts: Mapping[str, tuple[str, ...]]
     groups: tuple[Group, ...]
     curvature: Mapping[str, Curvature]
@@ -54,7 +57,7 @@ class StudyReport:
     @property
     def verdict(self) -> str:
         """The verdict as text of at most 80 columns: one paragraph per workload and optimizer."""
-        header = f"{self.study}: {self._progress()}"
+        header = f"{self.study}: {self._progress()}" + (f". {self.budget}" if self.budget else "")
         paragraphs = [
             "\n".join([label, *(f"- {sentence}" for sentence in sentences)])
             for label, sentences in self.verdicts.items()
@@ -96,6 +99,7 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         description=question.description,
         spec=plain(spec),
         counts=_counts(table.trials),
+        budget=_budget(table.trials),
         verdicts={
             group.label: paragraph(group, question, why(group, question, bend))
             for group, bend in zip(groups, bends, strict=True)
@@ -167,6 +171,15 @@ def _counts(trials: pd.DataFrame) -> dict[str, int]:
         **{state: int(states.get(state, 0)) for state in ("done", "running", "queued", "cancelled", "errored")},
         **{outcome: int(outcomes.get(outcome, 0)) for outcome in ("trained", "stalled", "diverged")},
     }
+
+
+def _budget(trials: pd.DataFrame) -> str:
+    reasons = trials.loc[trials["state"] == "cancelled", "reason"].astype(str)
+    left = sorted(reasons[reasons.str.startswith(BUDGET_USED_UP)])
+    if not left:
+        return ""
+    said = left[0][0].upper() + left[0][1:]
+    return f"{said}; {plural(len(left), 'trial')} not trained, so what follows is of those that were."
 
 
 def _cell_rows(table: CellTable) -> tuple[dict[str, Any], ...]:

@@ -79,7 +79,8 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
     try:
         if places.tracking_uri is not None:
             publisher = start_publisher(study_id, places, follow=True)
-        state = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host).run()
+        driver = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host)
+        state = driver.run()
         if state is TrialState.QUEUED:
             steady.set_study_state(study_id, state, fence=fence)
             return EXIT_STOPPED
@@ -91,7 +92,7 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
             head = steady.insist(lambda ledger: ledger.study_head(study_id))
             mark_report(places.study_folder(study_id), head, becomes_done=state is TrialState.DONE)
         if state is TrialState.DONE:
-            steady.set_study_state(study_id, state, fence=fence)
+            steady.set_study_state(study_id, state, reason=driver.reason, fence=fence)
         if publisher is not None and publisher.poll() not in (None, 0):
             log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
             publisher = start_publisher(study_id, places, follow=True)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from schemas.errors import PlaceError, WarmupBenchError
-from schemas.study import Study, parse_study
+from schemas.study import BUDGET_USED_UP, Study, StudyBudget, parse_study
 from schemas.trials import TrialState
 from workers.cards import cards
 from workers.cluster.attached_ray import attached_ray
@@ -21,6 +21,7 @@ from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_t
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots
+from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
@@ -77,6 +78,9 @@ class Driver:
         self._deaths: Counter[str] = Counter()
         self._queue: deque[PackRow] = deque()
         self._place_error = ""
+        self._spending = Spending(None)
+        self.reason = ""
+        """Why a study that is done has trials that were not trained; else empty."""
 
     def run(self) -> TrialState:
         """Train what is not final. Returns the state that the trials allow: done, cancelled, or queued (stopped).
@@ -93,6 +97,9 @@ class Driver:
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
         self._ledger.set_study_state(self._study_id, TrialState.RUNNING, fence=self._fence)
         self._store.check_writable()
+        if self._is_planned() and self._unfinished():
+            self._spending = self._spent(study.fields.budget)
+            self._end_by_budget()  # before a Ray is started for nothing
         if not self._is_planned() or self._unfinished():
             try:
                 self._train(study)
@@ -125,6 +132,7 @@ class Driver:
             if facts is None:
                 return
             self._write_plans(trials, facts)
+            self._spending = self._spent(study.fields.budget)
             self._queue = deque(self._ledger.packs(self._study_id, [PackState.QUEUED]))
             self._feed(trials, device)
 
@@ -153,6 +161,7 @@ class Driver:
             self._slots.resize(self._share.now(), len(self._queue))
             self._start_idle(trials, device)
             if not self._slots.is_busy:
+                self._end_by_budget()
                 return
             self._take(self._slots.reports(POLL_S))
             for slot in self._slots.waiting:
@@ -166,7 +175,7 @@ class Driver:
 
     def _start_idle(self, trials: StudyTrials, device: str) -> None:
         idle = self._slots.idle
-        chosen = [self._queue.popleft() for _ in idle[: len(self._queue)]]
+        chosen = self._next_packs(len(idle))
         if not chosen:
             return
         # Before they are marked as started: a pack that cannot be made into a task has not run.
@@ -174,6 +183,29 @@ class Driver:
         started = self._ledger.start_packs(self._study_id, [pack.pack_id for pack in chosen], self._fence)
         for slot, pack, task in zip(idle, started, tasks, strict=False):
             self._slots.begin(slot, pack, PackOrder(task, pack.attempt, pack.manifest, pack.checkpoint), TURN_S)
+
+    def _next_packs(self, most: int) -> list[PackRow]:
+        """From the queue; packs that the budget does not let begin any more are dropped from it."""
+        chosen = []
+        while self._queue and len(chosen) < most:
+            pack = self._queue.popleft()
+            if self._spending.may_begin(pack):
+                self._spending.begin(pack)
+                chosen.append(pack)
+        return chosen
+
+    def _spent(self, budget: StudyBudget | None) -> Spending:
+        if budget is None:
+            return Spending(None)
+        return Spending(budget, self._ledger.packs(self._study_id), self._ledger.all_events(self._study_id))
+
+    def _end_by_budget(self) -> None:
+        """Cancel what is left where the budget lets none of it begin."""
+        reason = self._spending.used_up
+        left = self._ledger.packs(self._study_id, [PackState.QUEUED, PackState.RUNNING]) if reason else []
+        if left and not any(self._spending.may_begin(pack) for pack in left):
+            log.info("%s: %d packs do not begin", reason, len(left))
+            self._ledger.cancel_remaining(self._study_id, self._fence, reason=reason)
 
     def _take(self, reports: Iterable[tuple[Slot, Progress | Exception]]) -> None:
         alive = []
@@ -295,8 +327,18 @@ class Driver:
 
     def _outcome(self) -> TrialState:
         if self._is_planned() and not self._unfinished():
+            self.reason = self._why_not_all()
             return TrialState.DONE
         return TrialState.CANCELLED if self._ledger.cancel_requested(self._study_id) else TrialState.QUEUED
+
+    def _why_not_all(self) -> str:
+        """Of a study that is done, nothing but its budget cancels trials; told by them, as a driver before may have
+        done it and died."""
+        if not self._ledger.counts(self._study_id)["cancelled"]:
+            return ""
+        trials = self._ledger.insist(lambda ledger: list(ledger.trials(self._study_id)))
+        reasons = {trial.reason for trial in trials if trial.state is TrialState.CANCELLED}
+        return next(iter(sorted(reasons)), BUDGET_USED_UP)
 
     def _reason_to_stop(self) -> str:
         self._heartbeat.check()

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from schemas.errors import PlaceAway, WrongState
@@ -11,7 +11,7 @@ from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.stopping import StopRequest
 from workers.ledger.inputs import Receipt
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import PackRow, PackState, StudyRow
+from workers.ledger.rows import EventRow, PackRow, PackState, StudyRow
 
 log = logging.getLogger("warmup_bench.driver")
 
@@ -103,9 +103,16 @@ class SteadyLedger:
         """The study."""
         return self.insist(lambda ledger: ledger.study(study_id))
 
-    def packs(self, study_id: str, states: Sequence[PackState]) -> list[PackRow]:
-        """Its packs in these states."""
+    def packs(self, study_id: str, states: Sequence[PackState] | None = None) -> list[PackRow]:
+        """Its packs, or those in these states."""
         return self.insist(lambda ledger: ledger.packs(study_id, states))
+
+    def all_events(self, study_id: str) -> Iterator[EventRow]:
+        """Every event of the study so far, in order."""
+        last = 0
+        while events := self.insist(lambda ledger, after=last: ledger.events(study_id, after=after)):  # type: ignore[misc]
+            yield from events
+            last = events[-1].seq
 
     def may_be_all_reused(self, study_id: str) -> bool:
         """Whether other studies may have all its trials."""
@@ -114,6 +121,14 @@ class SteadyLedger:
     def set_study_state(self, study_id: str, state: TrialState, *, reason: str = "", fence: int) -> None:
         """Move the study."""
         self.insist(lambda ledger: ledger.set_study_state(study_id, state, reason=reason, fence=fence))
+
+    def counts(self, study_id: str) -> dict[str, int]:
+        """Its trials by state and outcome."""
+        return self.insist(lambda ledger: ledger.counts(study_id))
+
+    def cancel_remaining(self, study_id: str, fence: int, *, reason: str) -> None:
+        """Cancel every trial that is not final."""
+        self.insist(lambda ledger: ledger.cancel_remaining(study_id, fence, reason=reason))
 
     def commit_receipts(self, study_id: str, fence: int, receipts: Sequence[Receipt]) -> None:
         """Make finished packs final."""

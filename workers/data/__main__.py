@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from workers.data.inventory import SetStatus, list_sets
+from workers.data.inventory import list_sets
+from workers.data.listing import as_table
 from workers.data.sets import scan
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(json.dumps(facts.model_dump(mode="json"), sort_keys=True) + "\n")
         return 0
     sets = list_sets(data_dir, stamps=home / "data-stamps.json")
-    text = json.dumps([status.to_json() for status in sets], indent=2) if options.json else _as_table(sets)
+    text = json.dumps([status.to_json() for status in sets], indent=2) if options.json else as_table(sets)
     sys.stdout.write(text + "\n")
     return 0
 
@@ -34,15 +35,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="default: WARMUP_BENCH_DATA, HOME/data")
     parser.add_argument("--json", action="store_true", help="the list as JSON")
     return parser
-
-
-def _as_table(sets: list[SetStatus]) -> str:
-    check = {True: "sha256 ok", False: "other bytes", None: ""}
-    rows = [("set", "state", "bytes", "check", "licence", "to have it")]
-    rows += [(s.name, s.state, f"{s.num_bytes:,}", check[s.sha256_ok], s.licence, s.get) for s in sets]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from schemas.errors import DataMissing
 from workers.data.digits import SHA256 as DIGITS_SHA256
 from workers.data.digits import load_digits, own_npz, packaged_csv
+from workers.data.installing import RECORD, recorded
 from workers.data.sets import LOADERS
 
 
@@ -20,14 +21,21 @@ class SetStatus:
     """One line of `data list`."""
 
     name: str
-    state: Literal["present", "missing"]
+    where: str
+    """The file or folder that holds it, or would."""
+    state: Literal["present", "missing", "damaged"]
+    """`damaged`: something lies there, and it is not the set, or not all of it."""
+    detail: str
+    """What is wrong with a damaged one; else empty."""
     num_bytes: int
     """Of its files on this machine."""
+    sha256: str | None
+    """Of its one file, or of the lines `SHA256  FILE` of several (of the digits: of their arrays); None: not known."""
     sha256_ok: bool | None
-    """Whether the files are the known ones; None: missing, or not checked."""
+    """Whether the files are the known ones, or those that its record tells; None: missing, or not checked."""
     licence: str
     get: str
-    """What to do, or run, to have it."""
+    """What to run to have it."""
     used_by: str
     """`workloads` where a study can name it today; else empty."""
 
@@ -68,7 +76,8 @@ FILES: dict[str, KnownFiles] = {
         {"tinyshakespeare/input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
     ),
 }
-"""The files that this program was made with; a set of the same name with other bytes is listed as not ok."""
+"""The files that this program was made with. What `data fetch` makes of a set's originals has other bytes (all rows, in
+official order), which its record tells; a set of the same name with yet other bytes is listed as damaged."""
 
 
 def list_sets(
@@ -90,19 +99,27 @@ def list_sets(
     return sorted(found, key=lambda status: status.name)
 
 
+def set_status(name: str, data_dir: Path) -> SetStatus:
+    """How a set of files stands, every byte of it read."""
+    return _files(name, data_dir, lambda path: _Stamps(None).sha256(path, check=True))
+
+
 def _digits(folder: Path | None) -> SetStatus:
     path = packaged_csv() or own_npz(folder)
-    is_ok = None
+    sha256, detail = None, ""
     if path:
         try:
-            is_ok = load_digits(folder).sha256 == DIGITS_SHA256
-        except DataMissing:  # a source that holds something else
-            is_ok = False
+            sha256 = load_digits(folder).sha256
+        except DataMissing as error:  # a source that holds something else
+            detail = str(error)
     return SetStatus(
         name="digits",
-        state="present" if path else "missing",
+        where=str(path) if path else "scikit-learn's package",
+        state="missing" if path is None else "damaged" if detail else "present",
+        detail=detail,
         num_bytes=path.stat().st_size if path else 0,
-        sha256_ok=is_ok,
+        sha256=sha256,
+        sha256_ok=None if path is None else sha256 == DIGITS_SHA256,
         licence="CC BY 4.0 (UCI), packaged with scikit-learn",
         get="python -m pip install scikit-learn",
         used_by="workloads",
@@ -110,19 +127,45 @@ def _digits(folder: Path | None) -> SetStatus:
 
 
 def _files(name: str, folder: Path | None, sha256_of: Callable[[Path], str | None]) -> SetStatus:
-    expected = FILES[name].sha256
-    paths = [folder / relative for relative in expected] if folder else []
-    is_present = bool(paths) and all(path.is_file() for path in paths)
-    found = [sha256_of(path) for path in paths] if is_present else [None]
+    known = FILES[name].sha256
+    paths = [folder / relative for relative in known] if folder else []
+    here = [path for path in paths if path.is_file()]
+    found = {path.name: sha256_of(path) for path in here}
+    detail = _what_is_wrong(name, folder, found) if here else ""
+    is_read = bool(here) and None not in found.values()
     return SetStatus(
         name=name,
-        state="present" if is_present else "missing",
-        num_bytes=sum(path.stat().st_size for path in paths) if is_present else 0,
-        sha256_ok=None if None in found else found == list(expected.values()),
+        where=str(folder / name) if folder else "the data directory",
+        state="missing" if not here else "damaged" if detail else "present",
+        detail=detail,
+        num_bytes=sum(path.stat().st_size for path in here),
+        sha256=_of_all(found) if is_read and not detail else None,
+        sha256_ok=not detail if detail or is_read else None,
         licence=FILES[name].licence,
-        get=f"put {' and '.join(expected)} into {folder or 'the data directory'}",
+        get=f"warmup-bench data fetch {name}{' --replace' if detail else ''}",
         used_by="workloads" if name in LOADERS else "",
     )
+
+
+def _what_is_wrong(name: str, folder: Path | None, found: dict[str, str | None]) -> str:
+    """Of files of which at least one is there."""
+    known = {Path(relative).name: sha256 for relative, sha256 in FILES[name].sha256.items()}
+    if gone := [file for file in known if file not in found]:
+        return f"{' and '.join(gone)} missing"
+    record = recorded(folder / name) if folder else {}
+    # All by one of the two: files of both would be two halves of different sets.
+    vouched = [each for each in (known, record) if all(found[file] in (None, each.get(file)) for file in known)]
+    if vouched:
+        return ""
+    other = " and ".join(file for file in known if found[file] != record.get(file, known[file]))
+    return f"{other or ' and '.join(known)}: other bytes than {f'{RECORD} tells' if record else 'the known ones'}"
+
+
+def _of_all(sha256: dict[str, str | None]) -> str:
+    if len(sha256) == 1:
+        return str(next(iter(sha256.values())))
+    lines = "".join(f"{each}  {file}\n" for file, each in sorted(sha256.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 class _Stamps:

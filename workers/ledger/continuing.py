@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, insert, literal, null, select, update
 
 from schemas.errors import WrongState
+from schemas.study import BUDGET_USED_UP
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
 from workers.ledger.idempotency import AnsweredBefore, extension_answer, hold_key, made_before, remember
@@ -42,7 +43,8 @@ Asked = tuple[str, Idempotency]
 
 
 def continue_study(ledger: Store, study_id: str, *, quota: Quota | None = None, asked: Asked | None = None) -> StudyRow:
-    """Queue a final study again with what it has not done; nothing happens to one that is not final or has all done.
+    """Queue a final study again with what it has not done; nothing happens to one that is not final or has all done,
+    nor to one whose budget is used up.
 
     Raises the fence, so that a driver which is still closing down writes nothing more.
 
@@ -55,11 +57,54 @@ def continue_study(ledger: Store, study_id: str, *, quota: Quota | None = None, 
     with ledger.write_study(study_id) as work:
         _refuse_if_answered(work, asked)
         with _within(work, quota):
-            if TrialState(work.study.state).is_final:
+            if TrialState(work.study.state).is_final and not _has_spent_its_budget(work):
                 num_trials = _take_up(work)
                 if num_trials or work.study.state != TrialState.DONE:
                     _queue_study(work, num_trials)
         return _answered(work, asked, None, 0)
+
+
+def change_budget(
+    ledger: Store,
+    study_id: str,
+    *,
+    spec: Mapping[str, Any],
+    spec_hash: str,
+    was_spec_hash: str,
+    quota: Quota | None = None,
+    asked: Asked | None = None,
+) -> StudyRow:
+    """Give a study `spec`, which allows it another budget; a final one is queued again with what it has not done.
+
+    Raises:
+        WrongState, QuotaExceeded, AnsweredBefore: as `extend_study`.
+    """
+    with ledger.write_study(study_id) as work:
+        _refuse_if_answered(work, asked)
+        _refuse_if_under_way(work, was_spec_hash)
+        with _within(work, quota):
+            if TrialState(work.study.state).is_final and (num_trials := _take_up(work)):
+                _queue_study(work, num_trials)
+            work.change(spec=dict(spec), spec_hash=spec_hash)
+        return _answered(work, asked, None, 0)
+
+
+def _has_spent_its_budget(work: StudyWrite) -> bool:
+    if work.study.state != TrialState.DONE:
+        return False
+    query = select(studies.c.reason, studies.c.num_errored).where(studies.c.id == work.study_id)
+    row = work.connection.execute(query).one()
+    return bool(row.reason.startswith(BUDGET_USED_UP) and not row.num_errored)
+
+
+def _refuse_if_under_way(work: StudyWrite, was_spec_hash: str) -> None:
+    state = TrialState(work.study.state)
+    if not state.is_final and (state is TrialState.RUNNING or is_driven(work)):
+        raise WrongState(
+            f"study {work.study_id} is running and cannot be extended now; wait until it is done, or cancel it first"
+        )
+    if work.study.spec_hash != was_spec_hash:
+        raise WrongState(f"study {work.study_id} was extended by somebody else meanwhile; look at it, then extend it")
 
 
 def extend_study(
@@ -86,15 +131,9 @@ def extend_study(
     """
     with ledger.write_study(study_id) as work:
         _refuse_if_answered(work, asked)
-        state = TrialState(work.study.state)
-        if not state.is_final and (state is TrialState.RUNNING or is_driven(work)):
-            raise WrongState(
-                f"study {study_id} is running and cannot be extended now; wait until it is done, or cancel it first"
-            )
-        if work.study.spec_hash != was_spec_hash:
-            raise WrongState(f"study {study_id} was extended by somebody else meanwhile; look at it, then extend it")
+        _refuse_if_under_way(work, was_spec_hash)
         with _within(work, quota):
-            if state.is_final:
+            if TrialState(work.study.state).is_final:
                 _queue_study(work, _take_up(work))
             number = add_next_round(work, "extend", body, trials)
             _say_unpublished(work, publications.c.key.in_(_cells_of_round(work, number)))

@@ -1,12 +1,17 @@
-"""What a ledger knows of itself: so far, the token that its records' place carries."""
+"""What a ledger knows beside its studies: the token that its records' place carries, and what packs cost here."""
 
+import hashlib
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy import insert, select
 
-from workers.ledger.dialect import hold
-from workers.ledger.store import Store
+from workers.ledger.dialect import hold, upsert
+from workers.ledger.mapping import instant
+from workers.ledger.rows import MeasuredRow
+from workers.ledger.store import Store, clock_ms
 from workers.ledger.tables import facts
 
 RECORDS_TOKEN = "records_token"
@@ -31,3 +36,27 @@ def records_token(ledger: Store, mark: Callable[[str], None]) -> str:
             mark(known)
             connection.execute(insert(facts).values(name=RECORDS_TOKEN, value=known))
     return str(known)
+
+
+def remember_calibration(ledger: Store, device_class: str, group_key: str, size: int, said: Mapping[str, Any]) -> None:
+    """Keep what a kind of pack was measured to cost; a later measurement replaces it."""
+    with ledger.write() as connection:
+        value = json.dumps({"said": dict(said), "at_ms": clock_ms(connection)})
+        row = {"name": _calibration(device_class, group_key, size), "value": value}
+        connection.execute(upsert(connection.dialect, facts, ["name"], ["value"]).values(row))
+
+
+def calibration(ledger: Store, device_class: str, group_key: str, size: int) -> MeasuredRow | None:
+    """What was last measured of a kind of pack; None: never."""
+    with ledger.read() as connection:
+        query = select(facts.c.value).where(facts.c.name == _calibration(device_class, group_key, size))
+        value = connection.execute(query).scalar_one_or_none()
+    if value is None:
+        return None
+    kept = json.loads(value)
+    return MeasuredRow(kept["said"], instant(kept["at_ms"]))
+
+
+def _calibration(device_class: str, group_key: str, size: int) -> str:
+    digest = hashlib.sha256(json.dumps([device_class, group_key, size]).encode()).hexdigest()
+    return f"calibration:{digest[:48]}"

@@ -71,6 +71,8 @@ class Ledger(Store):
     timings = catalog.timings
 
     records_token = facts.records_token
+    remember_calibration = facts.remember_calibration
+    calibration = facts.calibration
 
     create_study = submitting.create_study
     replayed = idempotency.replayed
@@ -90,6 +92,7 @@ class Ledger(Store):
     set_publishing = studies.set_publishing
     cancel_remaining = studies.cancel_remaining
     continue_study = continuing.continue_study
+    change_budget = continuing.change_budget
     extend_study = continuing.extend_study
 
     create_key = keys.create_key

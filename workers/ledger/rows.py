@@ -238,6 +238,14 @@ class TimingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRow:
+    """What a kind of pack was measured to cost, without being trained to its end."""
+
+    said: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PublicationRow:
     """How far a run in the tracker has come."""
 

@@ -1,6 +1,14 @@
 """From trials to packs: pure, no torch, no Ray, no SQL. What it makes is written to the ledger and never recomputed."""
 
-from workers.planning.estimate import Estimate, PastPack, estimate, gradients_per_step, thinned_points, time_interval
+from workers.planning.estimate import (
+    Estimate,
+    PastPack,
+    estimate,
+    gradients_of_packs,
+    gradients_per_step,
+    thinned_points,
+    time_interval,
+)
 from workers.planning.measurement import MeasurementPlan, measurement_plans
 from workers.planning.packs import PackPlan, plan_packs
 from workers.planning.trials import expand_trials
@@ -12,6 +20,7 @@ __all__ = [
     "PastPack",
     "estimate",
     "expand_trials",
+    "gradients_of_packs",
     "gradients_per_step",
     "measurement_plans",
     "plan_packs",

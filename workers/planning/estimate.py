@@ -8,6 +8,7 @@ from statistics import quantiles
 from schemas.catalog import DatasetFacts
 from schemas.study import StudyFields
 from schemas.trials import TrialSpec
+from workers.planning.calibration import Calibration
 from workers.planning.measurement import Key, MeasurementPlan, measurement_key
 from workers.planning.packs import PackPlan
 from workers.planning.rows import BYTES_PER_ROW, record_rows
@@ -54,12 +55,14 @@ def estimate(
     *,
     workers: int,
     past: Mapping[str, Sequence[PastPack]] | None = None,
+    calibrated: Mapping[str, Calibration] | None = None,
 ) -> Estimate:
     """Totals of a plan.
 
     Args:
         workers: packs that train at the same time.
         past: group key -> past packs of the planned size.
+        calibrated: group key -> what was measured of it; where there is one, the past is not asked.
     """
     steps_of = {trial_id: pack.total_steps for pack in packs for trial_id in pack.trial_ids}
     steps = gradients = hvps = 0.0
@@ -79,7 +82,7 @@ def estimate(
         hvps=int(hvps),
         record_rows=sum(rows.values()),
         record_bytes=sum(count * BYTES_PER_ROW[table] for table, count in rows.items()),
-        seconds=time_interval(packs, workers, past or {}, _loads(trials, packs, plans)),
+        seconds=time_interval(packs, workers, past or {}, _loads(trials, packs, plans), calibrated),
         thinned=thinned_points(plans.values()),
     )
 
@@ -91,6 +94,15 @@ def _loads(
     return {
         pack.pack_id: gradients_per_step([plan_of[id_] for id_ in pack.trial_ids], pack.total_steps) for pack in packs
     }
+
+
+def gradients_of_packs(
+    trials: Sequence[TrialSpec], packs: Sequence[PackPlan], plans: Mapping[Key, MeasurementPlan]
+) -> list[float]:
+    """What each pack costs at most, in gradient equivalents over its trials, probes included: what a study's
+    `budget.gradients` is counted in."""
+    loads = _loads(trials, packs, plans)
+    return [loads[pack.pack_id] * pack.total_steps * len(pack.trial_ids) for pack in packs]
 
 
 def thinned_points(plans: Iterable[MeasurementPlan]) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -112,19 +124,30 @@ def time_interval(
     workers: int,
     past: Mapping[str, Sequence[PastPack]],
     loads: Mapping[str, float] | None = None,
+    calibrated: Mapping[str, Calibration] | None = None,
 ) -> tuple[float, float] | None:
-    """Lower and upper training time in seconds: each pack at the 10 % and the 90 % quantile of its group's past.
+    """Lower and upper training time in seconds: each pack at the 10 % and the 90 % quantile of its group's past, or as
+    it was measured.
 
-    None unless every group has a past. Packs are shared out to `workers` longest first, as the driver does.
+    None unless every group has a past or a measurement. Packs are shared out to `workers` longest first, as the driver
+    does.
 
     Args:
         past: group key -> past packs of the planned size.
         loads: pack id -> its gradients per step; 1 where it is not named.
+        calibrated: group key -> what was measured of it; where there is one, the past is not asked.
     """
-    if not packs or any(not past.get(pack.group_key) for pack in packs):
+    measured = calibrated or {}
+    if not packs or any(not past.get(pack.group_key) and pack.group_key not in measured for pack in packs):
         return None
     low, high = [], []
     for pack in packs:
+        if pack.group_key in measured:
+            load = (loads or {}).get(pack.pack_id, 1.0)
+            bounds = measured[pack.group_key].seconds(pack.total_steps, load, PROBE_PRICE)
+            low.append(bounds[0])
+            high.append(bounds[1])
+            continue
         seconds = _seconds_per_step(past[pack.group_key], (loads or {}).get(pack.pack_id, 1.0))
         low.append(_quantiles(lower for lower, _ in seconds)[0] * pack.total_steps)
         high.append(_quantiles(upper for _, upper in seconds)[1] * pack.total_steps)
