@@ -80,8 +80,9 @@ class GPT:
         mixed = _linear(params, f"{block}.query_key_value", x_BTD).view(num_windows, length, 3, heads, width // heads)
         query_BHTK, key_BHTK, value_BHTK = mixed.permute(2, 0, 3, 1, 4).unbind(0)
         scores_BHTT = (query_BHTK * (1 / math.sqrt(width // heads))) @ key_BHTK.transpose(-2, -1)
-        is_later_TT = torch.ones(length, length, dtype=torch.bool, device=x_BTD.device).triu(1)
-        weights_BHTT = torch.softmax(scores_BHTT.masked_fill(is_later_TT, -math.inf), dim=-1)
+        # added, not filled in: half the time on a CPU, and nothing to do on the way back
+        later_TT = torch.full((length, length), -math.inf, dtype=x_BTD.dtype, device=x_BTD.device).triu(1)
+        weights_BHTT = torch.softmax(scores_BHTT + later_TT, dim=-1)
         read_BTD = (weights_BHTT @ value_BHTK).transpose(1, 2).reshape(num_windows, length, width)
         return _linear(params, f"{block}.projection", read_BTD)
 
