@@ -6,7 +6,8 @@
     outputs = norm(x) head^T, without that norm where `last_norm` is false
 
 Start (GPT-2, as in nanoGPT): weights N(0, 0.02), those that write to the residual stream N(0, 0.02 / sqrt(2 layers));
-biases 0, norms 1 and 0. Tied weights: the head is the token embedding.
+biases 0, norms 1 and 0. Tied weights: the head is the token embedding. Dropout stands where nanoGPT has it: after the
+embeddings, on the attention weights, and on what each sublayer adds to the residual stream.
 
 Attention is written out: the fused kernels have no second derivative and no forward mode, which curvature needs, and
 gradients that are compared along a step should come from one kernel. Tokens are looked up by a product with their
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
 from schemas.workloads import GPT as GPTSpec
+from workers.science.models.dropout import dropout
 from workers.science.models.mlp import ACTIVATIONS
 
 INIT_STD = 0.02
@@ -56,8 +58,9 @@ class GPT:
         vocabulary_V = torch.arange(self._vocabulary, device=inputs.device)
         one_hot_BTV = (inputs.unsqueeze(-1) == vocabulary_V).to(token_VD.dtype)
         x_BTD = one_hot_BTV @ token_VD + params["position_embedding"][: inputs.shape[-1]]
+        x_BTD = dropout(x_BTD, self._spec.dropout, key, 0)
         for block in range(self._spec.layers):
-            x_BTD = self._block(params, f"block_{block}", x_BTD)
+            x_BTD = self._block(params, block, x_BTD, key)
         if self._spec.last_norm:
             x_BTD = _norm(params, "last_norm", x_BTD)
         return linear(x_BTD, token_VD if self._spec.weight_tying else params["head"])
@@ -66,28 +69,31 @@ class GPT:
         """All 1: the standard parametrization."""
         return dict.fromkeys(self._shapes(), 1.0)
 
-    def _block(self, params: dict[str, Tensor], block: str, x_BTD: Tensor) -> Tensor:
-        first, second = f"{block}.attention_norm", f"{block}.mlp_norm"
+    def _block(self, params: dict[str, Tensor], block: int, x_BTD: Tensor, key: Tensor | None) -> Tensor:
+        first, second = f"block_{block}.attention_norm", f"block_{block}.mlp_norm"
         if self._spec.norm == "pre":
-            x_BTD = x_BTD + self._attention(params, block, _norm(params, first, x_BTD))
-            return x_BTD + self._mlp(params, block, _norm(params, second, x_BTD))
-        x_BTD = _norm(params, first, x_BTD + self._attention(params, block, x_BTD))
-        return _norm(params, second, x_BTD + self._mlp(params, block, x_BTD))
+            x_BTD = x_BTD + self._attention(params, block, _norm(params, first, x_BTD), key)
+            return x_BTD + self._mlp(params, block, _norm(params, second, x_BTD), key)
+        x_BTD = _norm(params, first, x_BTD + self._attention(params, block, x_BTD, key))
+        return _norm(params, second, x_BTD + self._mlp(params, block, x_BTD, key))
 
-    def _attention(self, params: dict[str, Tensor], block: str, x_BTD: Tensor) -> Tensor:
+    def _attention(self, params: dict[str, Tensor], block: int, x_BTD: Tensor, key: Tensor | None) -> Tensor:
         num_windows, length, width = x_BTD.shape
         heads = self._spec.heads
-        mixed = _linear(params, f"{block}.query_key_value", x_BTD).view(num_windows, length, 3, heads, width // heads)
+        mixed = _linear(params, f"block_{block}.query_key_value", x_BTD)
+        mixed = mixed.view(num_windows, length, 3, heads, width // heads)
         query_BHTK, key_BHTK, value_BHTK = mixed.permute(2, 0, 3, 1, 4).unbind(0)
         scores_BHTT = (query_BHTK * (1 / math.sqrt(width // heads))) @ key_BHTK.transpose(-2, -1)
         # added, not filled in: half the time on a CPU, and nothing to do on the way back
         later_TT = torch.full((length, length), -math.inf, dtype=x_BTD.dtype, device=x_BTD.device).triu(1)
         weights_BHTT = torch.softmax(scores_BHTT + later_TT, dim=-1)
+        weights_BHTT = dropout(weights_BHTT, self._spec.dropout, key, 3 * block + 1)
         read_BTD = (weights_BHTT @ value_BHTK).transpose(1, 2).reshape(num_windows, length, width)
-        return _linear(params, f"{block}.projection", read_BTD)
+        return dropout(_linear(params, f"block_{block}.projection", read_BTD), self._spec.dropout, key, 3 * block + 2)
 
-    def _mlp(self, params: dict[str, Tensor], block: str, x_BTD: Tensor) -> Tensor:
-        return _linear(params, f"{block}.contract", self._activation(_linear(params, f"{block}.expand", x_BTD)))
+    def _mlp(self, params: dict[str, Tensor], block: int, x_BTD: Tensor, key: Tensor | None) -> Tensor:
+        hidden = self._activation(_linear(params, f"block_{block}.expand", x_BTD))
+        return dropout(_linear(params, f"block_{block}.contract", hidden), self._spec.dropout, key, 3 * block + 3)
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], float | None]]:
         """Name -> shape, and the standard deviation of its start; None: a constant."""
