@@ -143,6 +143,25 @@ def test_a_later_character_changes_no_earlier_output(norm):
         assert not torch.allclose(after[:, position], before[:, position])
 
 
+def test_dropout_has_masks_of_the_key_and_none_without_one():
+    plain, params = built(spec_of(), scale=20.0)
+    dropping = build_model(spec_of(dropout=0.3), (6,), VOCABULARY)
+    inputs, keys = tokens(4, 6), [torch.tensor(key) for key in (1, 1, 2)]
+    assert torch.equal(dropping.apply(params, inputs), plain.apply(params, inputs))
+    first, again, other = (dropping.apply(params, inputs, key) for key in keys)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+    assert not torch.allclose(first, plain.apply(params, inputs))
+
+
+def test_dropout_changes_no_earlier_output_for_a_later_character():
+    model, params = built(spec_of(dropout=0.3), scale=20.0)
+    inputs, key = tokens(2, 6), torch.tensor(5)
+    changed = inputs.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % VOCABULARY
+    assert torch.equal(model.apply(params, changed, key)[:, :4], model.apply(params, inputs, key)[:, :4])
+
+
 def test_a_window_may_be_shorter_than_the_context():
     model, params = built(spec_of())
     torch.testing.assert_close(model.apply(params, tokens(2, 6)[:, :4]), model.apply(params, tokens(2, 6))[:, :4])

@@ -162,6 +162,34 @@ def test_tokens_examples_and_epochs_are_resolved_to_steps(make, data, text):
     assert len(arrays(text, subset=5).train_y) == 5
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"accumulation": 2, "batch_size": 3},
+        {"precision": "bfloat16_autocast"},
+        {"average": {"kind": "ema", "decay": 0.9}},
+        {"sampling": "replacement"},
+        {"dropout": 0.2},
+    ],
+    ids=lambda recipe: next(iter(recipe)),
+)
+def test_every_recipe_trains_a_text(make, data, recipe):
+    changes = {name: value for name, value in recipe.items() if name != "dropout"}
+    model = language().model.model_copy(update={"dropout": recipe.get("dropout", 0.0)})
+    plain = make.trial(language(4), ADAMW, 1e-2)
+    workload = LanguageModel.model_validate({**plain.workload.model_dump(), **changes, "model": model.model_dump()})
+    with_it = make.trial(workload, ADAMW, 1e-2)
+    read, without = (rows_of(make.run(make.pack(spec), data), make, spec) for spec in (with_it, plain))
+    assert np.isfinite(read).all()
+    if "accumulation" in recipe:  # the same windows, in two halves
+        np.testing.assert_allclose(read, without, rtol=1e-5)
+    elif recipe.keys() & {"precision", "dropout", "sampling"}:
+        np.testing.assert_allclose(read, without, rtol=0.1)
+        assert (read != without).any()
+    else:  # what is evaluated, not what is trained
+        assert read.tobytes() == without.tobytes()
+
+
 def test_a_full_batch_is_every_window(make, data):
     workload = language(3, batch_size="full", precision="float64")
     spec, other = make.trial(workload, ADAMW, 1e-4), make.trial(workload, ADAMW, 1e-4, seed=make.seed(1))
