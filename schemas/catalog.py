@@ -7,14 +7,16 @@ from pydantic import Field
 
 from schemas.base import PositiveInt, Spec
 from schemas.errors import DataMissing
-from schemas.workloads import Analytic, Workload
+from schemas.workloads import Analytic, LanguageModel, Workload
 
 FETCHABLE = ("cifar10", "fashion_mnist", "fsdd", "tinyshakespeare")
 """Sets that `warmup-bench data fetch` brings."""
 
 
 class DatasetFacts(Spec):
-    """One data set as it lies on the workers' disks."""
+    """One data set as it lies on the workers' disks. Of a text, `num_*` count its characters, and `num_classes` is its
+    vocabulary.
+    """
 
     kind: str
     sha256: Annotated[str, Field(min_length=64, max_length=64)]
@@ -32,6 +34,8 @@ def how_to_get(kind: str) -> str:
     """What brings a set that is missing, as the end of a sentence."""
     if kind in FETCHABLE:
         return f"`warmup-bench data fetch {kind}` gets it"
+    if kind == "pydoc":
+        return "this Python has no pydoc_data.topics; the Pythons of python.org and of most distributions have it"
     return "`warmup-bench data list` says how to get it"
 
 
@@ -47,3 +51,18 @@ def dataset_facts(workload: Workload, datasets: Mapping[str, DatasetFacts]) -> D
     if kind not in datasets:
         raise DataMissing(f"data set {kind} is not in the catalog: {how_to_get(kind)}")
     return datasets[kind]
+
+
+def num_train_examples(workload: Workload, facts: DatasetFacts | None) -> int:
+    """Examples in an epoch: of a text, windows; 0 for an analytic function."""
+    if facts is None or isinstance(workload, Analytic):
+        return 0
+    if not isinstance(workload, LanguageModel):
+        return facts.num_train
+    windows = max(1, num_windows(facts.num_train, workload.model.context))  # a longer context is refused elsewhere
+    return min(windows, workload.dataset.subset or windows)
+
+
+def num_windows(num_characters: int, context: int) -> int:
+    """Windows of `context` characters in a part of a text: the last character of a window has one that follows it."""
+    return max(0, (num_characters - 1) // context)

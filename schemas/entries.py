@@ -19,6 +19,7 @@ from schemas.schedule_checks import schedule_problems
 from schemas.schedules import Schedule
 from schemas.starts import start_problems
 from schemas.sweeps import Sweep, check_sweeps, find_sweeps, get, put, with_values, without_sweeps
+from schemas.tasks import budget_problems, task_problems
 from schemas.workloads import Analytic, Workload
 
 FAMILIES: dict[str, tuple[str, Any]] = {
@@ -221,6 +222,7 @@ def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Proble
         kind_problem(name, f"{entry.where}.{place}", _dig(raw, place)) for name, place in _KIND_FIELDS[entry.family]
     ]
     early.append(learning_rate_problem(raw.get("peak_lrs"), f"{entry.where}.peak_lrs"))
+    early += task_problems(raw, entry.where) if entry.family == "workload" else []
     not_built = [problem for problem in early if problem]
     try:
         spec = _ADAPTERS[entry.axis].validate_python(raw)
@@ -232,6 +234,7 @@ def _component(entry: Entry, indices: tuple[int, ...]) -> tuple[Any, list[Proble
         not_built += start_problems(spec, entry.where)
     if isinstance(spec, Schedule):
         not_built += schedule_problems(spec, entry.where)
+    not_built += budget_problems(spec, entry.where) if entry.family == "workload" else []
     return spec, not_built
 
 

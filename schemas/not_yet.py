@@ -1,6 +1,6 @@
 """What the contract names and this version does not build: refused by name, never silently ignored."""
 
-from typing import Any, get_args
+from typing import Any
 
 from schemas.analysis import Analysis
 from schemas.errors import Problem
@@ -8,12 +8,13 @@ from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.problems import inside, show
 from schemas.schedules import Decay, Optimum, Warmup
-from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
+from schemas.tags import tags
+from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, TextModel, Workload
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "task": ("language_model", "speech"),
-    "model": ("resnet", "vit", "gpt", "plugin"),
-    "dataset": ("cifar10", "fashion_mnist", "tinyshakespeare", "pydoc", "fsdd", "plugin"),
+    "task": ("speech",),
+    "model": ("resnet", "vit", "plugin"),
+    "dataset": ("cifar10", "fashion_mnist", "fsdd", "plugin"),
     "loss": ("mse", "plugin"),
     "function": ("two_layer_linear",),
     "optimizer": ("plugin",),
@@ -29,7 +30,6 @@ _FIELDS = {("optimizer", "nesterov"): "sgd with nesterov: true"}
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "workload": {
-        "budget.tokens": None,
         "dataset.augmentation": "none",
         "dataset.label_noise.kind": "none",
         "dataset.label_noise.level": 0.0,
@@ -64,22 +64,17 @@ def beside(not_built: list[Problem], others: list[Problem]) -> list[Problem]:
     ]
 
 
-def _kinds(union: Any, tag: str = "kind") -> tuple[str, ...]:
-    members = get_args(get_args(union)[0]) if get_args(union) else (union,)
-    return tuple(get_args(member.model_fields[tag].annotation)[0] for member in members)
-
-
 _BUILT = {
-    "task": _kinds(Workload, "task"),
-    "model": _kinds(Model),
-    "dataset": _kinds(Dataset),
-    "loss": _kinds(Loss),
-    "function": _kinds(AnalyticFunction),
-    "optimizer": _kinds(Optimizer),
-    "warmup": _kinds(Warmup),
-    "optimum": _kinds(Optimum),
-    "decay": _kinds(Decay),
-    "probe": _kinds(Probe),
+    "task": tags(Workload, "task"),
+    "model": tags(Model) + tags(TextModel),
+    "dataset": tags(Dataset) + tags(Text),
+    "loss": tags(Loss),
+    "function": tags(AnalyticFunction),
+    "optimizer": tags(Optimizer),
+    "warmup": tags(Warmup),
+    "optimum": tags(Optimum),
+    "decay": tags(Decay),
+    "probe": tags(Probe),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from schemas.entries import Entry
 from schemas.errors import Problem
 from schemas.problems import show
-from schemas.workloads import Analytic, Classification, Workload
+from schemas.workloads import Analytic, Classification, LanguageModel, Workload
 
 NO_MUP = ("lars", "lamb")
 """Their steps are as long as |w|, whatever the gradient's rank: mup has no factors for them."""
@@ -36,7 +36,7 @@ def _is_special(workload: Workload) -> bool:
     return isinstance(workload, Analytic) or _is_mup(workload) or workload.average.kind != "none"
 
 
-def _is_mup(workload: Classification) -> bool:
+def _is_mup(workload: Classification | LanguageModel) -> bool:
     return getattr(workload.model, "parametrization", "standard") == "mup"
 
 

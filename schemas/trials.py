@@ -8,11 +8,11 @@ from hashlib import sha256
 from typing import Literal
 
 from schemas.base import NonNegativeInt, PositiveInt, Spec, canonical_json, content_hash, without_defaults
-from schemas.catalog import DatasetFacts
+from schemas.catalog import DatasetFacts, num_train_examples
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.schedules import Schedule
-from schemas.workloads import Analytic, Classification, Workload
+from schemas.workloads import Analytic, LanguageModel, Workload
 
 SCIENCE_REVISION = 1
 """Raised by every change that moves golden curves: it is part of each trial's id."""
@@ -163,7 +163,7 @@ class PackTask:
     stacked: bool = True
 
     @property
-    def workload(self) -> Classification | Analytic:
+    def workload(self) -> Workload:
         """The workload that all members share."""
         return self.members[0].trial.workload
 
@@ -174,17 +174,19 @@ class PackTask:
 
 def total_steps(workload: Workload, facts: DatasetFacts | None) -> int:
     """The budget in updates."""
-    return steps_of(workload, facts.num_train if facts else 0)
+    return steps_of(workload, num_train_examples(workload, facts))
 
 
 def steps_of(workload: Workload, num_train_examples: int) -> int:
-    """The budget in updates: examples and epochs round up to whole batches (an epoch is `num_train_examples`)."""
+    """The budget in updates: tokens, examples, epochs round up to whole batches (an epoch: `num_train_examples`)."""
     if isinstance(workload, Analytic):
         return workload.budget.steps
     budget = workload.budget
     if budget.steps is not None:
         return budget.steps
     batch_size = batch_size_of(workload, num_train_examples)
+    if budget.tokens is not None:
+        return -(-budget.tokens // (batch_size * tokens_per_example(workload)))
     examples = budget.examples if budget.examples is not None else (budget.epochs or 0) * num_train_examples
     return -(-examples // batch_size)
 
@@ -193,9 +195,14 @@ def steps_known(workload: Workload) -> int | None:
     """The budget in updates where it does not depend on the data; else None."""
     if isinstance(workload, Analytic) or workload.budget.steps is not None:
         return workload.budget.steps
-    if workload.budget.examples is None or workload.batch_size == "full":
+    if workload.budget.epochs is not None or workload.batch_size == "full":
         return None
     return steps_of(workload, 1)
+
+
+def tokens_per_example(workload: Workload) -> int:
+    """Positions that the loss of one example is a mean over: the window of a text, else 1."""
+    return workload.model.context if isinstance(workload, LanguageModel) else 1
 
 
 def batch_size_of(workload: Workload, num_train_examples: int) -> int:

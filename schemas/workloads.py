@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.base import (
     Fraction,
@@ -29,6 +29,32 @@ class MLP(Spec):
 Model = MLP
 
 
+class GPT(Spec):
+    """nanoGPT's decoder: learned positions, causal attention, N(0, 0.02) weights. `norm`: where each block's LayerNorm
+    stands, before its sublayers or after their residual sums; `last_norm`: one more before the output.
+    """
+
+    kind: Literal["gpt"]
+    layers: Annotated[int, Field(ge=1, le=1024)] = 2
+    heads: PositiveInt = 2
+    width: PositiveInt = 64
+    context: PositiveInt = 64
+    norm: Literal["pre", "post"] = "pre"
+    last_norm: bool = True
+    weight_tying: bool = True
+    activation: Literal["gelu", "relu"] = "gelu"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> "GPT":
+        if self.width % self.heads:
+            raise ValueError(f"a width that is a multiple of heads: {self.width} is none of {self.heads}")
+        return self
+
+
+TextModel = GPT
+
+
 class LabelNoise(Spec):
     """Labels replaced by a uniform draw with probability `level`."""
 
@@ -47,6 +73,49 @@ class Digits(Spec):
 
 
 Dataset = Digits
+
+
+def _no_augmentation(value: object) -> object:
+    if value != "none":
+        raise ValueError("none: it changes images, and this set is a text; leave it out")
+    return value
+
+
+def _no_label_noise(noise: LabelNoise) -> LabelNoise:
+    if noise != LabelNoise():
+        raise ValueError("none: a text has no labels beside itself; leave it out")
+    return noise
+
+
+class _Text(Spec):
+    """A stream of characters in three contiguous parts: the first 90 % trains, the next 5 % validates, the last tests.
+
+    An example is a window of `context` characters: window i holds characters i C ... i C + C - 1 of its part, and its
+    targets are the characters that follow each of them. Windows do not overlap, so an epoch predicts each once.
+    """
+
+    kind: str
+    augmentation: Annotated[Literal["none"], BeforeValidator(_no_augmentation)] = "none"
+    label_noise: Annotated[LabelNoise, AfterValidator(_no_label_noise)] = LabelNoise()
+    subset: PositiveInt | None = None
+    """Only the first so many windows are trained on."""
+
+
+class TinyShakespeare(_Text):
+    """1,115,394 characters of Shakespeare's plays, 65 different ones; read from the data directory."""
+
+    kind: Literal["tinyshakespeare"]
+
+
+class PyDoc(_Text):
+    """The help texts of Python's own `pydoc_data.topics`, about 470,000 characters, others with each Python version:
+    the 95 printable ASCII characters, the line feed, and one token for every other character.
+    """
+
+    kind: Literal["pydoc"]
+
+
+Text = Annotated[TinyShakespeare | PyDoc, Field(discriminator="kind")]
 
 
 class CrossEntropy(Spec):
@@ -96,17 +165,17 @@ class Average(Spec):
         return self
 
 
-class Classification(Spec):
-    """A classifier on a data set of labelled examples.
+class _Trained(Spec):
+    """What every network's workload says, whatever its task.
 
     An update averages the gradients of `accumulation` batches of `batch_size` examples: its batch has the product of
     both. `bfloat16_autocast` is for training alone: parameters, evaluations and probes are in float32.
     """
 
     name: Name | None = None
-    task: Literal["classification"]
-    model: Model
-    dataset: Dataset
+    task: str
+    model: Spec
+    dataset: Spec
     loss: Loss
     batch_size: PositiveInt | Literal["full"] = 64
     budget: Budget
@@ -119,10 +188,29 @@ class Classification(Spec):
     divergence_factor: Annotated[float, Field(gt=1)] = 1e6
 
     @model_validator(mode="after")
-    def _one_full_batch(self) -> "Classification":
+    def _one_full_batch(self) -> "_Trained":
         if self.batch_size == "full" and self.accumulation > 1:
             raise ValueError("accumulation of 1 with batch_size full")
         return self
+
+
+class Classification(_Trained):
+    """A classifier on a data set of labelled examples."""
+
+    task: Literal["classification"]
+    model: Model
+    dataset: Dataset
+
+
+class LanguageModel(_Trained):
+    """A network that predicts each next character of a text. An example, and the unit of `batch_size`, is a window of
+    `model.context` characters; the loss is the mean over all its positions; an epoch is every window once.
+    """
+
+    task: Literal["language_model"]
+    model: TextModel
+    dataset: Text
+    loss: CrossEntropy
 
 
 # --- analytic functions: the answer is known (design/theory.md, section 1.5) ---
@@ -259,4 +347,4 @@ class Analytic(Spec):
     gradient_clip_norm: PositiveFloat | None = None
 
 
-Workload = Annotated[Classification | Analytic, Field(discriminator="task")]
+Workload = Annotated[Classification | LanguageModel | Analytic, Field(discriminator="task")]

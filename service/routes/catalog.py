@@ -1,7 +1,7 @@
 """The route of the catalog: every kind that a study may name, with its JSON Schema, and the published data sets."""
 
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter
@@ -11,23 +11,25 @@ from schemas.json_schema import study_json_schema
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.schedules import Decay, Warmup
-from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
+from schemas.tags import members
+from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, TextModel, Workload
 from service.documented import problems
 from service.resources import CatalogResource, DatasetResource, KindResource
 from service.routes import answer
 from service.security import LedgerOf, Reader
 
-FAMILIES: dict[str, Any] = {
-    "workload": Workload,
-    "model": Model,
-    "dataset": Dataset,
-    "loss": Loss,
-    "function": AnalyticFunction,
-    "optimizer": Optimizer,
-    "warmup": Warmup,
-    "decay": Decay,
-    "probe": Probe,
+FAMILIES: dict[str, tuple[Any, ...]] = {
+    "workload": (Workload,),
+    "model": (Model, TextModel),
+    "dataset": (Dataset, Text),
+    "loss": (Loss,),
+    "function": (AnalyticFunction,),
+    "optimizer": (Optimizer,),
+    "warmup": (Warmup,),
+    "decay": (Decay,),
+    "probe": (Probe,),
 }
+"""Family -> the unions that it is made of."""
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -44,7 +46,7 @@ def get_catalog(caller: Reader, ledger: LedgerOf) -> Response:
 
 @cache
 def _kinds() -> list[KindResource]:
-    return [_kind(family, model) for family, union in FAMILIES.items() for model in _members(union)]
+    return [_kind(family, model) for family, unions in FAMILIES.items() for union in unions for model in members(union)]
 
 
 @cache
@@ -57,11 +59,3 @@ def _kind(family: str, model: Any) -> KindResource:
     tag = schema["properties"]["task" if family == "workload" else "kind"]
     said = {"family": family, "kind": tag["const"], "description": schema.get("description", ""), "schema": schema}
     return KindResource.model_validate(said)
-
-
-def _members(union: Any) -> tuple[Any, ...]:
-    """The models of a union, annotated or not; of a single model, itself."""
-    if isinstance(union, type):
-        return (union,)
-    inner = get_args(union)[0]
-    return get_args(inner) or (inner,)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from workers.data import SetStatus, inventory, list_sets
 from workers.data.__main__ import main
 from workers.data.inventory import FILES, KnownFiles
+from workers.data.sets import LOADERS
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="there is no ../shared/data here")
@@ -43,7 +45,8 @@ def test_the_shared_sets_are_present_and_right(name: str, tmp_path: Path) -> Non
     if not all((SHARED / path).is_file() for path in FILES[name].sha256):
         pytest.skip(f"../shared/data has no {name}")
     found = next(one for one in list_sets(SHARED, stamps=tmp_path / "stamps.json") if one.name == name)
-    assert (found.state, found.sha256_ok, found.used_by) == ("present", True, "")
+    assert (found.state, found.sha256_ok) == ("present", True)
+    assert found.used_by == ("workloads" if name in LOADERS else "")
     assert found.num_bytes == sum((SHARED / path).stat().st_size for path in FILES[name].sha256)
 
 
@@ -59,6 +62,15 @@ def test_digits_are_present_wherever_scikit_learn_is() -> None:
     pytest.importorskip("sklearn")
     found = next(one for one in list_sets(None) if one.name == "digits")
     assert (found.state, found.sha256_ok, found.used_by) == ("present", True, "workloads")
+
+
+def test_the_help_texts_are_present_wherever_python_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = next(one for one in list_sets(None) if one.name == "pydoc")
+    assert (found.state, found.sha256_ok, found.used_by) == ("present", None, "workloads")
+    assert found.num_bytes > 400_000
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    found = next(one for one in list_sets(None) if one.name == "pydoc")
+    assert (found.state, found.num_bytes, found.get) == ("missing", 0, "a Python with its pydoc_data")
 
 
 def test_missing_digits_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +177,7 @@ def test_the_command_lists_as_a_table_and_as_json(tmp_path: Path, capsys: pytest
     assert [line[:4] for line in lines if line[0] == "play"] == [["play", "present", "18", sha256(CONTENT)[:12]]]
     assert main(["--list", "--json", *where]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [one["name"] for one in listed] == ["digits", "play"]
+    assert [one["name"] for one in listed] == ["digits", "play", "pydoc"]
     assert listed[1]["num_bytes"] == len(CONTENT)
 
 

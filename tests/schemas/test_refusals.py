@@ -240,13 +240,12 @@ NOT_YET = {
     "peak_lrs.search": {"peak_lrs": {"search": {"kind": "stability_edge"}}},
     "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
     "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
-    "workloads[0].budget.tokens": {"workloads__0__budget": {"tokens": 4}},
     "workloads[0].loss.label_smoothing": {"workloads__0__loss__label_smoothing": 0.1},
     "workloads[0].dataset.augmentation": {"workloads__0__dataset__augmentation": "flip"},
     "workloads[0].dataset.label_noise.level": {"workloads__0__dataset__label_noise": {"level": 0.1}},
     "workloads[0].dataset.label_noise.resample": {"workloads__0__dataset__label_noise": {"resample": "per_step"}},
     "workloads[0].dataset.subset": {"workloads__0__dataset__subset": 10},
-    "workloads[0].task": {"workloads__0__task": "language_model"},
+    "workloads[0].task": {"workloads__0__task": "speech"},
     "workloads[0].model.kind": {"workloads__0__model": {"kind": "plugin", "name": "acme_vit", "options": {}}},
     "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "plugin", "name": "acme"}},
     "workloads[0].loss.kind": {"workloads__0__loss": {"kind": "plugin", "name": "acme"}},
@@ -276,6 +275,65 @@ def test_what_the_contract_names_and_is_not_built_is_refused_by_name(study, fiel
     assert len(lines) == 1
     assert lines[0].startswith(f"{field}: got ")
     assert "not yet" in lines[0]
+
+
+LANGUAGE = {
+    "name": "text",
+    "task": "language_model",
+    "model": {"kind": "gpt"},
+    "dataset": {"kind": "pydoc"},
+    "loss": {"kind": "cross_entropy"},
+    "budget": {"tokens": 5_000},
+}
+TASKS = {
+    "augmentation on text": (
+        {"dataset": {"kind": "pydoc", "augmentation": "flip"}},
+        "workloads[0].dataset.augmentation: got 'flip', allowed none: it changes images, and this set is a text; leave"
+        " it out",
+    ),
+    "label noise on text": (
+        {"dataset": {"kind": "pydoc", "label_noise": {"kind": "uniform", "level": 0.5}}},
+        "workloads[0].dataset.label_noise: got {'kind': 'uniform', 'level': 0.5}, allowed none: a text has no labels"
+        " beside itself; leave it out",
+    ),
+    "a classifier's model": (
+        {"model": {"kind": "mlp"}},
+        "workloads[0].model.kind: got 'mlp', allowed gpt (mlp: with task classification)",
+    ),
+    "a classifier's data": (
+        {"dataset": {"kind": "digits"}},
+        "workloads[0].dataset.kind: got 'digits', allowed tinyshakespeare, pydoc (digits: with task classification)",
+    ),
+    "tokens of images": (
+        {"task": "classification", "model": {"kind": "mlp"}, "dataset": {"kind": "digits"}},
+        "workloads[0].budget.tokens: got 5000, allowed steps, examples or epochs: tokens are counted with task"
+        " language_model",
+    ),
+    "heads that do not share the width": (
+        {"model": {"kind": "gpt", "heads": 3}},
+        "workloads[0].model: got {'kind': 'gpt', 'heads': 3}, allowed a width that is a multiple of heads: 64 is none"
+        " of 3",
+    ),
+    "a warmup longer than the tokens": (
+        {"budget": {"tokens": 64 * 64 * 3}},
+        "schedules[0].warmup.steps: got 4, allowed at most 3, the steps of workload text",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "line"), TASKS.values(), ids=TASKS)
+def test_what_does_not_go_with_a_task_is_refused_with_what_does(study, change, line):
+    warmup = {"kind": "linear", "steps": 4 if "longer" in line or "at most 3" in line else 2}
+    document = study(workloads=[{**LANGUAGE, **change}], schedules__0__warmup=warmup)
+    assert line in said(document)
+
+
+def test_plain_values_of_what_images_have_may_stand_on_a_text(study):
+    plain = {"kind": "pydoc", "augmentation": "none", "label_noise": {"kind": "none", "level": 0.0}}
+    stated, left_out = (
+        parse_study(study(workloads=[{**LANGUAGE, "dataset": one}])) for one in (plain, {"kind": "pydoc"})
+    )
+    assert stated.spec_hash == left_out.spec_hash
 
 
 @pytest.mark.parametrize("kind", ["polyak", "riabinin"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from schemas.errors import CorruptRecord, PlaceError
 from schemas.trials import PackTask, TrialResult, TrialState
-from schemas.workloads import Analytic
+from schemas.workloads import Analytic, LanguageModel
 from workers.cluster.orders import PackOrder, Progress
-from workers.data import load
+from workers.data import TextArrays, load, windows
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
 from workers.science.datasets import DataArrays
 from workers.science.trainer import PackTrainer
@@ -160,6 +160,10 @@ def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:
                 f"data set {workload.dataset.kind}: its bytes on this machine (sha256 {arrays.sha256[:12]}...) are not"
                 f" those of the catalog ({str(member.trial.dataset_sha256)[:12]}...); run `warmup-bench data list`"
             )
+    if isinstance(arrays, TextArrays):
+        assert isinstance(workload, LanguageModel)
+        examples = windows(arrays, workload.model.context, workload.dataset.subset)
+        return DataArrays(**examples, num_classes=arrays.num_classes, sha256=arrays.sha256)
     return DataArrays(
         arrays.train_x, arrays.train_y, arrays.validation_x, arrays.validation_y, arrays.test_x, arrays.test_y,
         num_classes=arrays.num_classes, sha256=arrays.sha256,

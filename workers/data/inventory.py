@@ -13,7 +13,10 @@ from schemas.errors import DataMissing
 from workers.data.digits import SHA256 as DIGITS_SHA256
 from workers.data.digits import load_digits, own_npz, packaged_csv
 from workers.data.installing import RECORD, recorded
+from workers.data.pydoc import load_pydoc
 from workers.data.sets import LOADERS
+from workers.data.tinyshakespeare import FILE as TINYSHAKESPEARE
+from workers.data.tinyshakespeare import FILE_SHA256 as TINYSHAKESPEARE_SHA256
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ FILES: dict[str, KnownFiles] = {
     ),
     "tinyshakespeare": KnownFiles(
         "public domain",
-        {"tinyshakespeare/input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+        {TINYSHAKESPEARE: TINYSHAKESPEARE_SHA256},
     ),
 }
 """The files that this program was made with. What `data fetch` makes of a set's originals has other bytes (all rows, in
@@ -93,7 +96,7 @@ def list_sets(
     """
     folder = None if data_dir is None else Path(os.path.abspath(data_dir))
     known = _Stamps(stamps)
-    found = [_digits(folder)]
+    found = [_digits(folder), _pydoc()]
     found += [_files(name, folder, lambda path: known.sha256(path, check=check)) for name in FILES]
     known.save()
     return sorted(found, key=lambda status: status.name)
@@ -122,6 +125,25 @@ def _digits(folder: Path | None) -> SetStatus:
         sha256_ok=None if path is None else sha256 == DIGITS_SHA256,
         licence="CC BY 4.0 (UCI), packaged with scikit-learn",
         get="python -m pip install scikit-learn",
+        used_by="workloads",
+    )
+
+
+def _pydoc() -> SetStatus:
+    try:
+        text = load_pydoc(None)
+    except DataMissing:
+        text = None
+    return SetStatus(
+        name="pydoc",
+        where="Python's pydoc_data.topics",
+        state="present" if text else "missing",
+        detail="",
+        num_bytes=len(text.train) + len(text.validation) + len(text.test) if text else 0,
+        sha256=text.sha256 if text else None,
+        sha256_ok=None,  # each version of Python has its own
+        licence="PSF-2.0, part of Python",
+        get="a Python with its pydoc_data",
         used_by="workloads",
     )
 

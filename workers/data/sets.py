@@ -11,15 +11,24 @@ from schemas.catalog import DatasetFacts
 from schemas.errors import DataMissing
 from workers.data.arrays import DatasetArrays
 from workers.data.digits import load_digits
+from workers.data.pydoc import load_pydoc
+from workers.data.texts import TextArrays
+from workers.data.tinyshakespeare import load_tinyshakespeare
 
 if TYPE_CHECKING:  # pydantic takes longer to import than the digits take to load
-    from schemas.workloads import Dataset
+    from schemas.workloads import Dataset, Text
 
-LOADERS: dict[str, Callable[[Path | None], DatasetArrays]] = {"digits": load_digits}
+Arrays = DatasetArrays | TextArrays
+
+LOADERS: dict[str, Callable[[Path | None], Arrays]] = {
+    "digits": load_digits,
+    "pydoc": load_pydoc,
+    "tinyshakespeare": load_tinyshakespeare,
+}
 """Kind -> loader, for every set that a workload can name."""
 
 
-def load(dataset: "Dataset", data_dir: str | PathLike[str] | None) -> DatasetArrays:
+def load(dataset: "Dataset | Text", data_dir: str | PathLike[str] | None) -> Arrays:
     """The arrays of a spec's set, read once per process: the whole set, before `subset`, noise and augmentation.
 
     Raises:
@@ -42,10 +51,19 @@ def scan(data_dir: str | PathLike[str] | None) -> list[DatasetFacts]:
     return found
 
 
+def facts_of(dataset: "Dataset | Text", data_dir: str | PathLike[str] | None) -> DatasetFacts:
+    """What the catalog would say of a spec's set.
+
+    Raises:
+        DataMissing: the set is not here, or not as it should be; the message says what to do.
+    """
+    return load(dataset, data_dir).facts(dataset.kind)
+
+
 def _absolute(data_dir: str | PathLike[str] | None) -> Path | None:
     return None if data_dir is None else Path(abspath(data_dir))
 
 
 @lru_cache(maxsize=8)
-def _loaded(kind: str, data_dir: Path | None) -> DatasetArrays:
+def _loaded(kind: str, data_dir: Path | None) -> Arrays:
     return LOADERS[kind](data_dir)

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples, num_windows
 from schemas.cross_checks import warmup_problems
 from schemas.errors import Problem, SpecError
 from schemas.expansion import met_triples
 from schemas.limits import Limits
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
-from schemas.workloads import Workload
+from schemas.workloads import LanguageModel, Workload
 from workers.planning.facts import num_parameters
 from workers.planning.measurement import most_points
 from workers.planning.rows import BYTES_PER_ROW, most_rows
@@ -75,14 +75,27 @@ def _batch_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[
             facts = dataset_facts(workload, datasets)
             if facts is None:
                 continue
-            allowed = f"at most {facts.num_train}, the training examples of {facts.kind}"
-            size = batch_size_of(workload, facts.num_train)
-            if size > facts.num_train:
+            if isinstance(workload, LanguageModel) and (problem := _context_problem(workload, facts, entry.where)):
+                problems[problem] = None
+                continue
+            num_train = num_train_examples(workload, facts)
+            allowed = f"at most {num_train}, the training examples of {facts.kind}"
+            size = batch_size_of(workload, num_train)
+            if size > num_train:
                 problems[Problem(f"{entry.where}.batch_size", str(size), allowed)] = None
             for index, probe in enumerate(study.fields.probes):
-                if (probe.batch.size or 0) > facts.num_train:
+                if (probe.batch.size or 0) > num_train:
                     problems[Problem(f"probes[{index}].batch.size", str(probe.batch.size), allowed)] = None
     return list(problems)
+
+
+def _context_problem(workload: LanguageModel, facts: DatasetFacts, where: str) -> Problem | None:
+    """Windows longer than the shortest part of the text."""
+    shortest = min(facts.num_train, facts.num_validation, facts.num_test)
+    if num_windows(shortest, workload.model.context) > 0:
+        return None
+    allowed = f"at most {shortest - 1}, the characters that {facts.kind} is validated on less one"
+    return Problem(f"{where}.model.context", str(workload.model.context), allowed)
 
 
 def _warmup_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:

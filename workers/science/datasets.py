@@ -10,25 +10,32 @@ from torch import Tensor
 from workers.science.streams import generator
 
 TRAIN_EVALUATION_EXAMPLES = 1024
+TRAIN_EVALUATION_TOKENS = 16_384
+"""Of a text: as many as are evaluated on of its other parts."""
+
+Inputs = NDArray[np.float32] | NDArray[np.uint8]
+Targets = NDArray[np.int64] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class DataArrays:
-    """Inputs float32 [n, ...] and class labels int64 [n] of the three parts."""
+    """Inputs float32 [n, ...] and class labels int64 [n] of the three parts; of a text, tokens uint8 [n, T] of n
+    windows and, at each position, the token that follows it.
+    """
 
-    train_x: NDArray[np.float32]
-    train_y: NDArray[np.int64]
-    validation_x: NDArray[np.float32]
-    validation_y: NDArray[np.int64]
-    test_x: NDArray[np.float32]
-    test_y: NDArray[np.int64]
+    train_x: Inputs
+    train_y: Targets
+    validation_x: Inputs
+    validation_y: Targets
+    test_x: Inputs
+    test_y: Targets
     num_classes: int
     sha256: str
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs [n, ...] and labels [n] on the device."""
+    """Inputs [n, ...] and labels [n], or [n, T], on the device."""
 
     inputs: Tensor
     targets: Tensor
@@ -56,14 +63,15 @@ class DeviceData:
 def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device) -> DeviceData:
     """All parts in the parameters' dtype on `device`."""
 
-    def part(inputs: NDArray[np.float32], targets: NDArray[np.int64]) -> Examples:
-        # a copy: the arrays may be read-only, shared between the processes of a node
-        return Examples(torch.tensor(inputs, dtype=dtype, device=device), torch.tensor(targets, device=device))
+    def part(inputs: Inputs, targets: Targets) -> Examples:
+        # a copy: the arrays may be read-only, shared between the processes of a node; tokens stay one byte each
+        type_ = torch.uint8 if inputs.dtype == np.uint8 else dtype
+        return Examples(torch.tensor(inputs, dtype=type_, device=device), torch.tensor(targets, device=device))
 
     train = part(arrays.train_x, arrays.train_y)
     return DeviceData(
         train=train,
-        train_evaluation=train.take(train_evaluation_index(len(train)).to(device)),
+        train_evaluation=train.take(train_evaluation_index(*train.targets.shape).to(device)),
         validation=part(arrays.validation_x, arrays.validation_y),
         test=part(arrays.test_x, arrays.test_y),
         num_classes=arrays.num_classes,
@@ -71,7 +79,9 @@ def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device) -> D
     )
 
 
-def train_evaluation_index(num_train: int) -> Tensor:
-    """The training examples that are evaluated on: the first 1,024 of a fixed permutation, or all."""
+def train_evaluation_index(num_train: int, context: int | None = None) -> Tensor:
+    """The training examples that are evaluated on: the first 1,024 of a fixed permutation, or all; of windows of
+    `context` tokens, as many as hold 16,384.
+    """
     order = torch.randperm(num_train, generator=generator(0, "train_evaluation"))
-    return order[:TRAIN_EVALUATION_EXAMPLES]
+    return order[: TRAIN_EVALUATION_EXAMPLES if context is None else max(1, TRAIN_EVALUATION_TOKENS // context)]

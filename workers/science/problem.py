@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
-from schemas.workloads import Analytic, Classification
+from schemas.workloads import Analytic, Classification, LanguageModel, TextModel, Workload
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
@@ -26,6 +26,9 @@ from workers.science.tracing import Traced
 
 EVALUATION_BYTES = 2**20
 """Activations that an evaluation holds at once per layer on a CPU: half of a core's second-level cache."""
+
+CUDA_EVALUATION_BYTES = 2**30
+"""The same on a GPU, of a text, whose attention scores grow with the square of the window."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,18 @@ class Problem:
 
 
 def build_problem(
-    workload: Classification | Analytic, trials: Sequence[TrialSpec], data: DataArrays | None, device: torch.device
+    workload: Workload, trials: Sequence[TrialSpec], data: DataArrays | None, device: torch.device
 ) -> Problem:
     """The problem that the N slots share, each trial with its own start and data order.
 
     Raises:
-        ValueError: no data for a classification, data for an analytic function, a precision that is not built.
+        ValueError: no data for a network, data for an analytic function, a precision that is not built.
     """
     if isinstance(workload, Analytic):
         return _analytic(workload, len(trials), device)
     if data is None:
         raise ValueError(f"data: got none, allowed the arrays of {workload.dataset.kind}")
-    return _classification(workload, trials, data, device)
+    return _network(workload, trials, data, device)
 
 
 def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
@@ -118,12 +121,18 @@ class _Graph:
     objective: PackObjective
     training_objective: PackObjective
     evaluation: Traced
-    widest_layer: int
+    activations: int
+    """Values of its widest layer, of one example."""
 
 
 @lru_cache(maxsize=64)
 def _graph(
-    model_spec: ModelSpec, loss_spec: LossSpec, input_shape: tuple[int, ...], num_classes: int, *, autocast: bool
+    model_spec: ModelSpec | TextModel,
+    loss_spec: LossSpec,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    autocast: bool,
 ) -> _Graph:
     model, loss = build_model(model_spec, input_shape, num_classes), build_loss(loss_spec)
     layout = Layout.of(model.init(generator(0, "layout"), torch.float32))
@@ -144,12 +153,12 @@ def _graph(
         objective,
         PackObjective(autocast_loss, layout.num_parameters) if autocast else objective,
         evaluation_function(model, loss, layout),
-        max(model_spec.widths),
+        _activations(model_spec),
     )
 
 
-def _classification(
-    workload: Classification, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
+def _network(
+    workload: Classification | LanguageModel, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
 ) -> Problem:
     dtype = dtype_of(workload.precision)
     data = to_device(arrays, dtype, device)
@@ -187,7 +196,9 @@ def _classification(
     )
 
 
-def _batches(workload: Classification, trials: Sequence[TrialSpec], data: DeviceData) -> TrainingBatches:
+def _batches(
+    workload: Classification | LanguageModel, trials: Sequence[TrialSpec], data: DeviceData
+) -> TrainingBatches:
     if workload.batch_size == "full":
         return SharedBatch(Batch((data.train.inputs, data.train.targets), size=len(data.train)))
     seeds = [trial.seed.data_order for trial in trials]
@@ -196,7 +207,16 @@ def _batches(workload: Classification, trials: Sequence[TrialSpec], data: Device
 
 
 def _evaluation_rows(data: DeviceData, graph: _Graph, num_slots: int, device: torch.device) -> int:
-    if device.type != "cpu":
+    is_text = data.train.targets.ndim > 1
+    if device.type != "cpu" and not is_text:
         return num_slots
-    bytes_per_trial = len(data.train_evaluation) * graph.widest_layer * data.train.inputs.element_size()
-    return min(num_slots, max(1, EVALUATION_BYTES // bytes_per_trial))
+    values = len(data.train_evaluation) * graph.activations
+    bytes_per_trial = values * (4 if is_text else data.train.inputs.element_size())
+    most = EVALUATION_BYTES if device.type == "cpu" else CUDA_EVALUATION_BYTES
+    return min(num_slots, max(1, most // bytes_per_trial))
+
+
+def _activations(model: ModelSpec | TextModel) -> int:
+    if isinstance(model, TextModel):
+        return model.context * max(4 * model.width, model.heads * model.context)
+    return max(model.widths)

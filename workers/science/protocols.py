@@ -69,7 +69,7 @@ class Model(Protocol):
         """One trial's parameters, on the CPU, in a fixed order."""
 
     def apply(self, params: dict[str, Tensor], inputs: Tensor, key: Tensor | None = None) -> Tensor:
-        """Outputs [B, C] of one trial for inputs [B, ...]; runs under torch.func.vmap.
+        """Outputs [B, C], of windows [B, T, C], of one trial for inputs [B, ...]; runs under torch.func.vmap.
 
         `key`: int64 scalar from which a model with dropout makes its masks; None: no dropout.
         """

@@ -5,7 +5,7 @@ A new kind is one file in its family's package and one line in that package's `B
 
 from schemas.probes import Probe as ProbeSpec
 from schemas.schedules import SmoothnessLawWarmup
-from schemas.workloads import AnalyticFunction
+from schemas.workloads import AnalyticFunction, TextModel
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from workers.science import functions, losses, models, optimizers, probes, rules
@@ -13,13 +13,13 @@ from workers.science.optimizers import PackHyperparameters
 from workers.science.protocols import ClosedLoopRule, Function, Loss, Model, Optimizer, Probe
 
 
-def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> Model:
-    """The network of a classification workload."""
+def build_model(spec: ModelSpec | TextModel, input_shape: tuple[int, ...], num_classes: int) -> Model:
+    """The network of a workload that has one."""
     return models.BUILDERS[spec.kind](spec, input_shape, num_classes)
 
 
 def build_loss(spec: LossSpec) -> Loss:
-    """The training loss of a classification workload."""
+    """The training loss of such a workload."""
     return losses.BUILDERS[spec.kind](spec)
 
 

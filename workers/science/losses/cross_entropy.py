@@ -9,6 +9,8 @@ from schemas.workloads import CrossEntropy as CrossEntropySpec
 class CrossEntropy:
     """-mean_b sum_c target_bc log softmax(output_b)_c, equal to torch.nn.functional.cross_entropy.
 
+    With outputs [B, T, C] and targets [B, T] the mean is over windows and positions.
+
     The targets are compared with 0 .. C-1 rather than used as indices: gather's gradient is a scatter, which on CUDA
     adds in no fixed order.
     """
@@ -28,6 +30,6 @@ class CrossEntropy:
 
     def constant_answer(self, targets_n: Tensor, num_classes: int) -> float:
         """Entropy of the (smoothed) labels: the loss of the best answer that never looks at its input."""
-        share_C = torch.bincount(targets_n, minlength=num_classes).to(torch.float64) / len(targets_n)
+        share_C = torch.bincount(targets_n.flatten(), minlength=num_classes).to(torch.float64) / targets_n.numel()
         share_C = share_C * (1 - self._smoothing) + self._smoothing / num_classes
         return float(-torch.xlogy(share_C, share_C).sum())
