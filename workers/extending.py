@@ -87,8 +87,14 @@ def _extend(
     number = ledger.rounds(row.id)[-1].round + 1
     try:
         if not new and rebudgeted is not None:
-            said = {"spec": dict(rebudgeted.resolved), "spec_hash": rebudgeted.spec_hash}
-            same = ledger.change_budget(row.id, **said, was_spec_hash=row.spec_hash, quota=quota, asked=asked)
+            same = ledger.change_budget(
+                row.id,
+                spec=dict(rebudgeted.resolved),
+                spec_hash=rebudgeted.spec_hash,
+                was_spec_hash=row.spec_hash,
+                quota=quota,
+                asked=asked,
+            )
             return ExtendResult(same, None, 0)
         wider = ledger.extend_study(
             row.id,

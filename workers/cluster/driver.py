@@ -186,7 +186,7 @@ class Driver:
 
     def _next_packs(self, most: int) -> list[PackRow]:
         """From the queue; packs that the budget does not let begin any more are dropped from it."""
-        chosen = []
+        chosen: list[PackRow] = []
         while self._queue and len(chosen) < most:
             pack = self._queue.popleft()
             if self._spending.may_begin(pack):
