@@ -31,5 +31,6 @@ def presets(
     if as_json:
         print_json([{"name": preset, "description": description} for preset, description in found])
         return
+    indent = max(map(len, preset_names())) + 2
     for preset, description in found:
-        print(in_columns(preset, description, indent=16))
+        print(in_columns(preset, description, indent=indent))

@@ -131,6 +131,34 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys, monkeypatch
 
 
 def test_a_missing_data_set_is_refused_with_what_to_do(refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.requests.scan", lambda folder: [])
+    monkeypatch.setattr("workers.data.digits.packaged_csv", lambda: None)
     (line,) = refused(digits(60))
-    assert "digits" in line
+    assert "digits: scikit-learn is not installed here (python -m pip install scikit-learn)" in line
+
+
+def _shakespeare(document) -> None:
+    document["workloads"][0].update(
+        task="language_model", model={"kind": "gpt"}, dataset={"kind": "tinyshakespeare"}, batch_size=8
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "tinyshakespeare: there is no tinyshakespeare/input.txt in "),
+        (b"To be, or not", "is damaged or another text: sha256 got "),
+    ],
+    ids=["missing", "other bytes"],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_text_that_is_missing_or_damaged_is_refused_with_the_command_that_gets_it(
+    refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, said: str, command: str
+) -> None:
+    data = tmp_path / "data" / "tinyshakespeare"
+    data.mkdir(parents=True)
+    if content is not None:
+        (data / "input.txt").write_bytes(content)
+    monkeypatch.setenv("WARMUP_BENCH_DATA", str(data.parent))
+    (line,) = refused(_with(_shakespeare), command)
+    assert said in line
+    assert "`warmup-bench data fetch tinyshakespeare` gets it" in line
