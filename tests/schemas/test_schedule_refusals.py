@@ -63,6 +63,16 @@ REFUSED = {
         {"warmup": {"kind": "radam", "beta2": 0.5}, "optimizer": adam(0.999)},
         "schedules[0].warmup.beta2: got 0.5, allowed above 0.6 and at most 0.99999 for warmup radam",
     ),
+    "radam twice": (
+        {"warmup": {"kind": "radam"}, "optimizer": {"kind": "radam"}},
+        "schedules[0].warmup.kind: got radam of optimizer radam, allowed another warmup, or an optimizer other than "
+        "radam: it warms up by itself",
+    ),
+    "a second beta that is not that of a second moment": (
+        {"warmup": {"kind": "untuned_exponential"}, "optimizer": {"kind": "lion"}},
+        "schedules[0].warmup.beta2: got nothing, and no second moment of optimizer lion, allowed a beta2 here, or an "
+        "optimizer that has one (adam, adamw): warmup untuned_exponential follows from it",
+    ),
     "an untuned warmup that outlasts the run": (
         {"warmup": {"kind": "untuned_linear"}, "optimizer": adam(0.999)},
         "schedules[0].warmup.kind: got untuned_linear of 2000 steps (beta2 0.999), allowed at most 400, the steps of "
