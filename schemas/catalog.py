@@ -37,3 +37,10 @@ def dataset_facts(workload: Workload, datasets: Mapping[str, DatasetFacts]) -> D
     if kind not in datasets:
         raise DataMissing(f"data set {kind} is not in the catalog: `warmup-bench data list` says how to get it")
     return datasets[kind]
+
+
+def num_train_examples(workload: Workload, facts: DatasetFacts | None) -> int:
+    """Examples in an epoch; 0 for an analytic function."""
+    if facts is None or isinstance(workload, Analytic):
+        return 0
+    return min(facts.num_train, workload.dataset.subset or facts.num_train)

@@ -12,9 +12,9 @@ from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Workload
 
 KINDS: dict[str, tuple[str, ...]] = {
     "task": ("language_model", "speech"),
-    "model": ("resnet", "vit", "gpt", "plugin"),
-    "dataset": ("cifar10", "fashion_mnist", "tinyshakespeare", "pydoc", "fsdd", "plugin"),
-    "loss": ("mse", "plugin"),
+    "model": ("gpt", "plugin"),
+    "dataset": ("tinyshakespeare", "pydoc", "fsdd", "plugin"),
+    "loss": ("plugin",),
     "function": ("two_layer_linear",),
     "optimizer": (
         "nesterov", "lion", "radam", "gi_adam", "adamw_w2", "lars", "lamb", "schedule_free_adamw", "plugin",
@@ -32,12 +32,6 @@ KINDS: dict[str, tuple[str, ...]] = {
 _PLAIN: dict[str, dict[str, Any]] = {
     "workload": {
         "budget.tokens": None,
-        "dataset.augmentation": "none",
-        "dataset.label_noise.kind": "none",
-        "dataset.label_noise.level": 0.0,
-        "dataset.label_noise.resample": "once",
-        "dataset.subset": None,
-        "loss.label_smoothing": 0.0,
     },
     "optimizer": {"decay_on": "all", "couple_to_lr": True},
     "schedule": {"convention": "ours", "warmup.signal.source": ("batch_loss", "ema")},

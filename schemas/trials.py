@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Literal
 
 from schemas.base import NonNegativeInt, PositiveInt, Spec, canonical_json, content_hash, without_defaults
-from schemas.catalog import DatasetFacts
+from schemas.catalog import DatasetFacts, num_train_examples
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.schedules import Schedule
@@ -174,7 +174,7 @@ class PackTask:
 
 def total_steps(workload: Workload, facts: DatasetFacts | None) -> int:
     """The budget in updates."""
-    return steps_of(workload, facts.num_train if facts else 0)
+    return steps_of(workload, num_train_examples(workload, facts))
 
 
 def steps_of(workload: Workload, num_train_examples: int) -> int:

@@ -8,9 +8,10 @@ from schemas.catalog import DatasetFacts
 from schemas.errors import Problem, SpecError
 from schemas.study import Study, parse_study
 from schemas.trials import TrialSpec
+from schemas.workloads import Analytic
 from workers.cards import cards
 from workers.cores import num_cores
-from workers.data import scan
+from workers.data import facts_of
 from workers.places import Places
 from workers.planning import expand_trials
 
@@ -36,7 +37,8 @@ def accept(document: Any, places: Places) -> Request:
     study = parse_study(document)
     if study.fields.execution.device == "cuda" and not cards():
         raise SpecError([Problem("execution.device", "cuda", "cpu or auto: there is no CUDA device here")])
-    datasets = {facts.kind: facts for facts in scan(places.data)}
+    specs = [variant.spec for variant in study.variants("workloads") if not isinstance(variant.spec, Analytic)]
+    datasets = {kind: facts_of(spec, places.data) for kind, spec in {s.dataset.kind: s.dataset for s in specs}.items()}
     return Request(study, expand_trials(study, datasets), datasets)
 
 

@@ -2,6 +2,6 @@
 
 from workers.data.arrays import DatasetArrays
 from workers.data.inventory import SetStatus, list_sets
-from workers.data.sets import load, scan
+from workers.data.sets import facts_of, load, scan
 
-__all__ = ["DatasetArrays", "SetStatus", "list_sets", "load", "scan"]
+__all__ = ["DatasetArrays", "SetStatus", "facts_of", "list_sets", "load", "scan"]

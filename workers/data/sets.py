@@ -11,11 +11,16 @@ from schemas.catalog import DatasetFacts
 from schemas.errors import DataMissing
 from workers.data.arrays import DatasetArrays
 from workers.data.digits import load_digits
+from workers.data.photographs import load_cifar10, load_fashion_mnist
 
 if TYPE_CHECKING:  # pydantic takes longer to import than the digits take to load
     from schemas.workloads import Dataset
 
-LOADERS: dict[str, Callable[[Path | None], DatasetArrays]] = {"digits": load_digits}
+LOADERS: dict[str, Callable[[Path | None], DatasetArrays]] = {
+    "cifar10": load_cifar10,
+    "digits": load_digits,
+    "fashion_mnist": load_fashion_mnist,
+}
 """Kind -> loader, for every set that a workload can name."""
 
 
@@ -35,11 +40,19 @@ def scan(data_dir: str | PathLike[str] | None) -> list[DatasetFacts]:
     found = []
     for kind in sorted(LOADERS):
         try:
-            arrays = _loaded(kind, _absolute(data_dir))
+            found.append(_facts(kind, _absolute(data_dir)))
         except DataMissing:
             continue
-        found.append(arrays.facts(kind))
     return found
+
+
+def facts_of(dataset: "Dataset", data_dir: str | PathLike[str] | None) -> DatasetFacts:
+    """What the catalog would say of a spec's set.
+
+    Raises:
+        DataMissing: the set is not here, or not as it should be; the message says what to do.
+    """
+    return _facts(dataset.kind, _absolute(data_dir))
 
 
 def _absolute(data_dir: str | PathLike[str] | None) -> Path | None:
@@ -49,3 +62,16 @@ def _absolute(data_dir: str | PathLike[str] | None) -> Path | None:
 @lru_cache(maxsize=8)
 def _loaded(kind: str, data_dir: Path | None) -> DatasetArrays:
     return LOADERS[kind](data_dir)
+
+
+def _facts(kind: str, data_dir: Path | None) -> DatasetFacts:
+    folder = None if data_dir is None else data_dir / kind
+    files = sorted(folder.iterdir()) if folder and folder.is_dir() else []
+    stamps = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file())
+    return _known_facts(kind, data_dir, stamps)
+
+
+@lru_cache(maxsize=64)
+def _known_facts(kind: str, data_dir: Path | None, _stamps: tuple[tuple[str, int, int], ...]) -> DatasetFacts:
+    """Of the files as they are; the arrays are let go, because who asks for facts trains nothing."""
+    return LOADERS[kind](data_dir).facts(kind)

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
 from schemas.probes import Probe, SecantSmoothness, probe_steps
 from schemas.study import StudyFields, probe_name
 from schemas.trials import ProbePoints, TrialSpec, batch_size_of, total_steps
@@ -116,7 +116,7 @@ def measurement_plans(
     for workload in {key[0]: trial.workload for key, trial in keys.items()}.values():
         facts = dataset_facts(workload, datasets)
         steps = total_steps(workload, facts)
-        train_batch = batch_size_of(workload, facts.num_train if facts else 0)
+        train_batch = batch_size_of(workload, num_train_examples(workload, facts))
         per_batch = None if isinstance(workload, Analytic) else train_batch
         costs = {probe_name(probe): _cost(probe, per_batch, steps) for probe in fields.probes}
         budget = fields.probe_budget * steps

@@ -8,11 +8,11 @@ from functools import lru_cache
 from importlib import resources
 
 from schemas.base import canonical_json, without_defaults
-from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
 from schemas.schedules import SmoothnessLawWarmup
 from schemas.trials import TrialSpec, batch_size_of, total_steps
-from schemas.workloads import Analytic, Workload
-from workers.planning.facts import model_kind, num_parameters
+from schemas.workloads import Workload
+from workers.planning.facts import model_kind, num_parameters, operations_per_example
 
 CHUNK_S = 2.0
 """A chunk takes at most about this long, so that cancel and preemption are obeyed soon."""
@@ -109,12 +109,8 @@ def _chunk_steps(steps: int, steps_per_second: float | None, operations_per_step
 
 
 def _operations_per_step(workload: Workload, facts: DatasetFacts | None) -> float:
-    """Of one trial: 2 per parameter and example forward, 4 backward."""
-    examples = 1
-    if not isinstance(workload, Analytic):
-        assert facts is not None
-        examples = batch_size_of(workload, facts.num_train)
-    return 6.0 * num_parameters(workload, facts) * examples
+    """Of one trial."""
+    return operations_per_example(workload, facts) * batch_size_of(workload, num_train_examples(workload, facts))
 
 
 @lru_cache(maxsize=1)

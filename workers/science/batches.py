@@ -73,7 +73,8 @@ class StackedBatches:
         for index_B in index_TNB.reshape(last - first, -1).to(self._train.targets.device).unbind():
             examples = self._train.take(index_B)
             inputs = examples.inputs.view(num_slots, size, *examples.inputs.shape[1:])
-            yield Batch((inputs, examples.targets.view(num_slots, size)), stacked=True, size=size)
+            targets = examples.targets.view(num_slots, size, *examples.targets.shape[1:])
+            yield Batch((inputs, targets), stacked=True, size=size)
 
 
 class SharedBatch:

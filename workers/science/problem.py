@@ -9,13 +9,15 @@ from torch import Tensor
 
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
-from schemas.workloads import Analytic, Classification
+from schemas.workloads import MLP, Analytic, Classification
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
+from workers.science.augmentation import AugmentedBatches
 from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
-from workers.science.datasets import DataArrays, DeviceData, to_device
+from workers.science.datasets import DataArrays, DeviceData, Examples, on_device
 from workers.science.device import dtype_of
 from workers.science.evaluation import Evaluator, evaluation_function
+from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
@@ -26,6 +28,8 @@ from workers.science.tracing import Traced
 
 EVALUATION_BYTES = 2**20
 """Activations that an evaluation holds at once per layer on a CPU: half of a core's second-level cache."""
+IMAGE_EVALUATION_BYTES = {"cpu": 2**23, "cuda": 2**29}
+"""The same of a net for images, whose examples are then taken some at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Problem:
     """int64 scalar: the key of the masks under which probes measure; None: a model without dropout."""
 
     def probe_batches(self, spec: ProbeSpec) -> ProbeBatches:
-        """The batches on which a probe measures: the same in every pack of every study."""
+        """The batches on which a probe measures, images and labels as they are: the same in every pack and study."""
         if self.data is None:
             return ProbeBatches((Batch(),), "", 1)
         train = self.data.train
@@ -115,7 +119,6 @@ class _Graph:
     objective: PackObjective
     training_objective: PackObjective
     evaluation: Traced
-    widest_layer: int
 
 
 @lru_cache(maxsize=64)
@@ -141,7 +144,6 @@ def _graph(
         objective,
         PackObjective(autocast_loss, layout.num_parameters) if autocast else objective,
         evaluation_function(model, loss, layout),
-        max(model_spec.widths),
     )
 
 
@@ -149,7 +151,7 @@ def _classification(
     workload: Classification, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
 ) -> Problem:
     dtype = dtype_of(workload.precision)
-    data = to_device(arrays, dtype, device)
+    data = on_device(arrays, dtype, device, workload.dataset.subset)
     autocast = workload.precision == "bfloat16_autocast"
     graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
     starts = {
@@ -174,7 +176,7 @@ def _classification(
         gradient_clip_norm=workload.gradient_clip_norm,
         divergence_factor=workload.divergence_factor,
         average_decay=workload.average.decay if workload.average.kind == "ema" else None,
-        evaluator=Evaluator(graph.evaluation, data, _evaluation_rows(data, graph, len(trials), device)),
+        evaluator=_evaluator(workload, graph, data, len(trials)),
         evaluate_every_steps=workload.evaluation.every_steps,
         reference_loss=build_loss(workload.loss).constant_answer(data.train.targets.cpu(), data.num_classes),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
@@ -184,15 +186,39 @@ def _classification(
 
 
 def _batches(workload: Classification, trials: Sequence[TrialSpec], data: DeviceData) -> TrainingBatches:
-    if workload.batch_size == "full":
-        return SharedBatch(Batch((data.train.inputs, data.train.targets), size=len(data.train)))
-    seeds = [trial.seed.data_order for trial in trials]
+    """Of each trial its own: in its order, with its labels where there is noise, augmented where that is asked for."""
+    spec, device = workload.dataset, data.train.targets.device
+    noise_seeds, order_seeds = ([getattr(trial.seed, name) for trial in trials] for name in ("noise", "data_order"))
     size = batch_size_of(workload, len(data.train))
-    return StackedBatches(data.train, seeds, size, replacement=workload.sampling == "replacement")
+    is_noisy, train = has_noise(spec.label_noise), data.train
+    distinct = sorted(set(noise_seeds))
+    if is_noisy and spec.label_noise.resample == "once":
+        train = labels_by_seed(train, spec.label_noise.level, distinct, data.num_classes)
+    batches = _plain_batches(workload, train, order_seeds)
+    if train is not data.train:
+        batches = OwnLabels(batches, torch.tensor([distinct.index(seed) for seed in noise_seeds], device=device))
+    elif is_noisy:
+        batches = FreshLabels(batches, spec.label_noise.level, noise_seeds, size, data.num_classes, device)
+    if spec.augmentation != "none":
+        shape = tuple(data.train.inputs.shape[1:])
+        batches = AugmentedBatches(batches, spec.augmentation, order_seeds, size, shape, device)
+    return batches
 
 
-def _evaluation_rows(data: DeviceData, graph: _Graph, num_slots: int, device: torch.device) -> int:
-    if device.type != "cpu":
-        return num_slots
-    bytes_per_trial = len(data.train_evaluation) * graph.widest_layer * data.train.inputs.element_size()
-    return min(num_slots, max(1, EVALUATION_BYTES // bytes_per_trial))
+def _plain_batches(workload: Classification, train: Examples, order_seeds: Sequence[int]) -> TrainingBatches:
+    if workload.batch_size == "full":
+        return SharedBatch(Batch((train.inputs, train.targets), size=len(train)))
+    size = batch_size_of(workload, len(train))
+    return StackedBatches(train, order_seeds, size, replacement=workload.sampling == "replacement")
+
+
+def _evaluator(workload: Classification, graph: _Graph, data: DeviceData, num_slots: int) -> Evaluator:
+    """As many trials at a time as a cache holds; of a net for images, as many examples."""
+    inputs = data.train.inputs
+    bytes_per_example = graph.model.activations * inputs.element_size()
+    if isinstance(workload.model, MLP):
+        most = EVALUATION_BYTES // (len(data.train_evaluation) * bytes_per_example)
+        rows = num_slots if inputs.device.type != "cpu" else min(num_slots, max(1, most))
+        return Evaluator(graph.evaluation, data, rows)
+    most = max(1, IMAGE_EVALUATION_BYTES[inputs.device.type] // (num_slots * bytes_per_example))
+    return Evaluator(graph.evaluation, data, num_slots, most)

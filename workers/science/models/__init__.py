@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workers.science.models.mlp import MLP
+from workers.science.models.resnet import ResNet
+from workers.science.models.vit import ViT
 from workers.science.protocols import Model
 
-BUILDERS: Mapping[str, Callable[[Any, tuple[int, ...], int], Model]] = {"mlp": MLP}
+BUILDERS: Mapping[str, Callable[[Any, tuple[int, ...], int], Model]] = {"mlp": MLP, "resnet": ResNet, "vit": ViT}
 """kind -> builder from its spec, the shape of an example and the number of classes."""
