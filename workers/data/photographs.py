@@ -72,7 +72,10 @@ def _read(known: _Set, part: str, data_dir: Path | None) -> tuple[np.ndarray, np
         where = path or f"{known.name}/{part}.npz of a data directory"
         raise DataMissing(f"{known.name}: there is no {where}; {_how_to_get(known.name)}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content:  # numpy leaves a file open that it cannot read
+            file = np.load(content, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("got one array, allowed an npz of images and labels")
             images, labels = file["images"], file["labels"]
         _check(known, images, labels)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
