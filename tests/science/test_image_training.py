@@ -80,7 +80,8 @@ def test_packed_and_solo_agree_to_1e_5_over_200_stable_steps(make, images, kind)
     for spec in packed_trials[:2]:
         solo = make.run(make.pack(spec, chunk=50), images).tables["steps"]
         np.testing.assert_allclose(make.of_trial(packed, spec.trial_id, "train_loss"), solo["train_loss"], rtol=1e-5)
-    assert make.of_trial(packed, packed_trials[0].trial_id, "train_loss")[-20:].mean() < 1.09
+    losses = make.of_trial(packed, packed_trials[0].trial_id, "train_loss")
+    assert losses[-20:].mean() < losses[:20].mean()
 
 
 @pytest.mark.parametrize("kind", MODELS)
