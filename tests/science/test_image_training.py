@@ -277,3 +277,21 @@ def test_a_perceptron_reads_images_too(make, images):
     work = workload(make, model=MLP(kind="mlp", widths=(8,)), augmentation="flip")
     done = make.run(make.pack(*trials(make, work)), images)
     assert np.isfinite(done.results[0].final["test_loss"])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_recipe_trains_resumes_and_is_measured(make, images, kind):
+    model = MODELS[kind].model_copy(update={"dropout": 0.2})
+    work = workload(make, 8, model=model, augmentation="flip_crop", label_noise=NOISE["per_step"], batch_size=8)
+    work = work.model_copy(update={"precision": "bfloat16_autocast", "accumulation": 2})
+    task = make.pack(*trials(make, work), probes=PROBES, points=POINTS)
+    whole = make.run(task, images)
+    first, second = (PackTrainer(task, images) for _ in range(2))
+    chunks = [first.run_chunk(5)]
+    second.load_state_dict(pickle.loads(pickle.dumps(first.state_dict())))
+    chunks.append(second.run_chunk(3))
+    losses = make.joined(chunks)["steps"]["train_loss"]
+    assert same(losses, whole.tables["steps"]["train_loss"])
+    without = work.model_copy(update={"model": MODELS[kind]})
+    assert not np.isin(make.run(make.pack(*trials(make, without)), images).tables["steps"]["train_loss"], losses).any()
+    assert np.isfinite(whole.tables["probes"]["value"]).all()
