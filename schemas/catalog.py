@@ -7,7 +7,7 @@ from pydantic import Field
 
 from schemas.base import PositiveInt, Spec
 from schemas.errors import DataMissing
-from schemas.workloads import Analytic, LanguageModel, Workload
+from schemas.workloads import Analytic, Classification, LanguageModel, Workload
 
 FETCHABLE = ("cifar10", "fashion_mnist", "fsdd", "tinyshakespeare")
 """Sets that `warmup-bench data fetch` brings."""
@@ -57,10 +57,15 @@ def num_train_examples(workload: Workload, facts: DatasetFacts | None) -> int:
     """Examples in an epoch: of a text, windows; 0 for an analytic function."""
     if facts is None or isinstance(workload, Analytic):
         return 0
+    num_there = num_examples_there(workload, facts)
+    return min(num_there, workload.dataset.subset or num_there)
+
+
+def num_examples_there(workload: Classification | LanguageModel, facts: DatasetFacts) -> int:
+    """Training examples of the whole set, of which `subset` may leave some out."""
     if not isinstance(workload, LanguageModel):
         return facts.num_train
-    windows = max(1, num_windows(facts.num_train, workload.model.context))  # a longer context is refused elsewhere
-    return min(windows, workload.dataset.subset or windows)
+    return max(1, num_windows(facts.num_train, workload.model.context))  # a longer context is refused elsewhere
 
 
 def num_windows(num_characters: int, context: int) -> int:

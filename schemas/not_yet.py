@@ -13,9 +13,9 @@ from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, Text
 
 KINDS: dict[str, tuple[str, ...]] = {
     "task": ("speech",),
-    "model": ("resnet", "vit", "plugin"),
-    "dataset": ("cifar10", "fashion_mnist", "fsdd", "plugin"),
-    "loss": ("mse", "plugin"),
+    "model": ("plugin",),
+    "dataset": ("fsdd", "plugin"),
+    "loss": ("plugin",),
     "function": ("two_layer_linear",),
     "optimizer": ("plugin",),
     "warmup": ("polyak", "riabinin", "plugin"),
@@ -29,14 +29,7 @@ _FIELDS = {("optimizer", "nesterov"): "sgd with nesterov: true"}
 """What others call a kind and is a field here, as in torch: (family, kind) -> how it is said."""
 
 _PLAIN: dict[str, dict[str, Any]] = {
-    "workload": {
-        "dataset.augmentation": "none",
-        "dataset.label_noise.kind": "none",
-        "dataset.label_noise.level": 0.0,
-        "dataset.label_noise.resample": "once",
-        "dataset.subset": None,
-        "loss.label_smoothing": 0.0,
-    },
+    "workload": {},
     "optimizer": {},
     "schedule": {"decay.cycle_momentum": False, "warmup.signal.source": ("batch_loss", "ema")},
 }

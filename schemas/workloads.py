@@ -26,7 +26,52 @@ class MLP(Spec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Model = MLP
+class ResNet(Spec):
+    """Residual network for small images with GroupNorm, never BatchNorm: a 3x3 stem, then `stages` of basic blocks.
+
+    `depth` counts the layers as He et al. do: 2 + 2 x stages x blocks per stage. The first stage has `width` channels,
+    each later one twice as many at half the side. ResNet-20 is depth 20; ResNet-18 depth 18, stages 4, width 64.
+    """
+
+    kind: Literal["resnet"]
+    depth: Annotated[int, Field(ge=4, le=1000)] = 8
+    stages: Annotated[int, Field(ge=1, le=4)] = 3
+    width: PositiveInt = 16
+    groups: PositiveInt = 8
+    """Groups of channels that are normalised together, in every layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Between the two convolutions of each block."""
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> "ResNet":
+        if (self.depth - 2) % (2 * self.stages):
+            raise ValueError(f"a depth of 2 + {2 * self.stages} x blocks per stage ({self.stages} stages)")
+        if self.width % self.groups:
+            raise ValueError(f"a width that is a multiple of groups, {self.groups}")
+        return self
+
+
+class ViT(Spec):
+    """Vision transformer, LayerNorm before each sublayer: patches of `patch` x `patch` pixels, learned positions,
+    `depth` blocks of attention and a GELU network four times as wide, the mean over the patches, and a linear layer.
+    """
+
+    kind: Literal["vit"]
+    patch: PositiveInt = 4
+    depth: Annotated[int, Field(ge=1, le=1000)] = 4
+    width: PositiveInt = 64
+    heads: PositiveInt = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of what each sublayer adds."""
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> "ViT":
+        if self.width % self.heads:
+            raise ValueError(f"a width that is a multiple of heads, {self.heads}")
+        return self
+
+
+Model = Annotated[MLP | ResNet | ViT, Field(discriminator="kind")]
 
 
 class GPT(Spec):
@@ -56,23 +101,63 @@ TextModel = GPT
 
 
 class LabelNoise(Spec):
-    """Labels replaced by a uniform draw with probability `level`."""
+    """Each training label is replaced, with probability `level`, by one drawn from all classes, the right one included.
+
+    From the seed's `noise` stream: `once` before the run, or at every step anew. Evaluation and probes see the labels
+    as they are.
+    """
 
     kind: Literal["none", "uniform"] = "none"
     level: Fraction = 0.0
     resample: Literal["per_step", "once"] = "once"
+
+    @model_validator(mode="after")
+    def _no_level_of_none(self) -> "LabelNoise":
+        if self.kind == "none" and (self.level, self.resample) != (0.0, "once"):
+            raise ValueError("kind: uniform beside a level or resample")
+        return self
 
 
 class Digits(Spec):
     """8x8 digits (1,797 images, scikit-learn): 1,149 train, 288 validation, 360 test, split once and for all."""
 
     kind: Literal["digits"]
+    augmentation: Literal["none", "crop"] = "none"
+    """No flip: a mirrored digit is none."""
+    label_noise: LabelNoise = LabelNoise()
+    subset: PositiveInt | None = None
+    """Only the first so many of a fixed permutation of the training images are trained on."""
+
+
+class _Photographs(Spec):
+    """Images from the data directory, normalised by constants. Of its training file a sixth validates, split by a fixed
+    permutation; its test file tests.
+
+    `augmentation` of each training image, anew for each trial and step: `flip` left to right with probability 1/2,
+    `crop` to its own size after a margin of an eighth of its side, of zeros (the mean pixel), was put around it.
+    Evaluation and probes see the images as they are.
+    """
+
+    kind: str
     augmentation: Literal["none", "flip", "crop", "flip_crop"] = "none"
     label_noise: LabelNoise = LabelNoise()
     subset: PositiveInt | None = None
+    """Only the first so many of a fixed permutation of the training images are trained on."""
 
 
-Dataset = Digits
+class CIFAR10(_Photographs):
+    """CIFAR-10: 32x32 colour images of ten classes (Krizhevsky 2009)."""
+
+    kind: Literal["cifar10"]
+
+
+class FashionMNIST(_Photographs):
+    """Fashion-MNIST: 28x28 grey images of ten kinds of clothing (Xiao et al., arXiv 1708.07747)."""
+
+    kind: Literal["fashion_mnist"]
+
+
+Dataset = Annotated[Digits | CIFAR10 | FashionMNIST, Field(discriminator="kind")]
 
 
 def _no_augmentation(value: object) -> object:
@@ -119,13 +204,24 @@ Text = Annotated[TinyShakespeare | PyDoc, Field(discriminator="kind")]
 
 
 class CrossEntropy(Spec):
-    """Mean negative log likelihood, in nats."""
+    """Mean negative log likelihood, in nats. With `label_smoothing` e the target is (1 - e) one-hot + e / classes, in
+    evaluation, too: a loss has one meaning throughout a study.
+    """
 
     kind: Literal["cross_entropy"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Loss = CrossEntropy
+class MSE(Spec):
+    """1/2 of the mean squared difference to the one-hot target, over examples and classes: 1/(2 B C) sum (f - y)^2.
+
+    The convention of Kalra and Barkeshli (arXiv 2406.09405): their net of four layers of 512 starts at sharpness ~50.
+    """
+
+    kind: Literal["mse"]
+
+
+Loss = Annotated[CrossEntropy | MSE, Field(discriminator="kind")]
 
 
 class Budget(Spec):

@@ -20,8 +20,18 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "bench-results"
-NAMES = ("quickstart", "orchestration", "packing", "pack_sizes", "publishing", "slow_tracker", "sharpness", "service")
-IN_PROCESS = ("packing", "pack_sizes", "sharpness")
+NAMES = (
+    "quickstart",
+    "orchestration",
+    "packing",
+    "pack_sizes",
+    "image_packs",
+    "publishing",
+    "slow_tracker",
+    "sharpness",
+    "service",
+)
+IN_PROCESS = ("packing", "pack_sizes", "image_packs", "sharpness")
 """Train in the benchmark's own process: on one thread, as a trainer does."""
 
 

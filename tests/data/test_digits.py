@@ -141,7 +141,7 @@ def test_an_npz_of_other_arrays_is_said(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
-    with pytest.raises(DataMissing, match="got imagenet, allowed digits, pydoc, tinyshakespeare"):
+    with pytest.raises(DataMissing, match=r"got imagenet, allowed .*digits"):
         load(SimpleNamespace(kind="imagenet"), None)  # type: ignore[arg-type]
 
 

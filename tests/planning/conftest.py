@@ -12,9 +12,13 @@ FACTS = DatasetFacts(
 )  # fmt: skip
 
 
+PHOTOGRAPHS = FACTS.model_copy(update={"kind": "cifar10", "num_train": 10_000, "input_shape": (3, 32, 32)})
+SOUNDS = FACTS.model_copy(update={"kind": "fashion_mnist", "input_shape": (12,)})
+
+
 @pytest.fixture
 def datasets():
-    return {"digits": FACTS}
+    return {facts.kind: facts for facts in (FACTS, PHOTOGRAPHS, SOUNDS)}
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from schemas.errors import DataMissing, SpecError
 from schemas.limits import Limits
 from schemas.study import parse_study
-from workers.planning import expand_trials
+from schemas.trials import total_steps
+from workers.planning import expand_trials, plan_packs
 
 
 def refused(expand, document, limits=None):
@@ -77,3 +78,50 @@ def test_a_limit_that_needs_the_data_is_kept(expand, small, fields, limits, expe
 def test_a_data_set_that_no_catalog_row_vouches_for_is_missing(small):
     with pytest.raises(DataMissing, match="data set digits is not in the catalog"):
         expand_trials(parse_study(small()), {})
+
+
+CIFAR10 = {"kind": "cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("workload", "expected"),
+    [
+        (
+            {"dataset": {**CIFAR10, "subset": 10_001}},
+            ["workloads[0].dataset.subset: got 10001, allowed at most 10000, the training examples of cifar10"],
+        ),
+        (
+            {"dataset": {**CIFAR10, "subset": 63}},
+            ["workloads[0].batch_size: got 64, allowed at most 63, the subset of cifar10 that is trained on"],
+        ),
+        (
+            {"dataset": CIFAR10, "model": {"kind": "vit", "patch": 5}},
+            ["workloads[0].model.patch: got 5, allowed a divisor of 32 and 32, the sides of cifar10"],
+        ),
+        (
+            {"dataset": {"kind": "fashion_mnist"}, "model": {"kind": "resnet"}},
+            [
+                "workloads[0].dataset.kind: got fashion_mnist, allowed images, of shape [channels, height, width] or"
+                " flat and square: its examples are [12]"
+            ],
+        ),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(expand, small, workload, expected):
+    assert refused(expand, small(workload=workload)) == expected
+
+
+def test_an_epoch_and_a_full_batch_are_of_the_subset(expand, small, datasets):
+    _, (trial,) = expand(small(workload={"dataset": {**CIFAR10, "subset": 640}, "budget": {"epochs": 3}}))
+    assert total_steps(trial.workload, datasets["cifar10"]) == 30
+    full = {"dataset": {**CIFAR10, "subset": 640}, "batch_size": "full", "budget": {"epochs": 3}}
+    _, (trial,) = expand(small(workload=full))
+    assert total_steps(trial.workload, datasets["cifar10"]) == 3
+
+
+def test_the_first_chunk_of_a_convolutional_net_is_short(expand, small, datasets):
+    # 41 million multiply-adds for each of 64 images, 6 operations each: 16 gigaflops a step
+    model = {"kind": "resnet", "depth": 20}
+    _, trials = expand(small(workload={"dataset": CIFAR10, "model": model, "precision": "float32"}))
+    [pack] = plan_packs(trials, datasets, device_class="cpu", pack_size=1)
+    assert pack.chunk_steps == 2

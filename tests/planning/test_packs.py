@@ -5,6 +5,7 @@ from importlib import resources
 
 import pytest
 
+from schemas.not_yet import built_kinds
 from schemas.trials import total_steps
 from workers.planning import plan_packs
 from workers.planning.packs import CHUNK_STEPS, group_key, table_pack_size
@@ -114,6 +115,7 @@ def test_a_pack_makes_as_many_steps_as_its_trials(expand, small, datasets):
 def test_the_table_of_pack_sizes_ends_in_a_row_without_bound():
     table = json.loads((resources.files("workers.planning") / "pack_sizes.json").read_text(encoding="utf-8"))
     for by_kind in table["pack_sizes"].values():
+        assert {"analytic", *built_kinds()["model"]} <= set(by_kind)
         for rows in by_kind.values():
             bounds = [row["max_parameters"] for row in rows]
             assert bounds[-1] is None

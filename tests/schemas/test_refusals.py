@@ -77,7 +77,32 @@ REFUSED = {
     ),
     "wrong kind of a model": (
         {"workloads__0__model__kind": "mpl"},
-        "workloads[0].model.kind: got 'mpl', allowed mlp (did you mean mlp?)",
+        "workloads[0].model.kind: got 'mpl', allowed mlp, resnet, vit (did you mean mlp?)",
+    ),
+    "a mirrored digit": (
+        {"workloads__0__dataset": {"kind": "digits", "augmentation": "flip"}},
+        "workloads[0].dataset.augmentation: got 'flip', allowed none or crop",
+    ),
+    "noise without its kind": (
+        {"workloads__0__dataset": {"kind": "cifar10", "label_noise": {"level": 0.1}}},
+        "workloads[0].dataset.label_noise: got {'level': 0.1}, allowed kind: uniform beside a level or resample",
+    ),
+    "a depth of no whole blocks": (
+        {"workloads__0__model": {"kind": "resnet", "depth": 18}},
+        "workloads[0].model: got {'kind': 'resnet', 'depth': 18}, allowed a depth of 2 + 6 x blocks per stage"
+        " (3 stages)",
+    ),
+    "a width of no whole groups": (
+        {"workloads__0__model": {"kind": "resnet", "width": 12}},
+        "workloads[0].model: got {'kind': 'resnet', 'width': 12}, allowed a width that is a multiple of groups, 8",
+    ),
+    "a width of no whole heads": (
+        {"workloads__0__model": {"kind": "vit", "width": 10}},
+        "workloads[0].model: got {'kind': 'vit', 'width': 10}, allowed a width that is a multiple of heads, 4",
+    ),
+    "an option of another model": (
+        {"workloads__0__model": {"kind": "resnet", "widths": [8]}},
+        "workloads[0].model.widths: got [8], allowed no field of this name (did you mean width?)",
     ),
     "a budget of nothing": ({"budget": {}}, "budget: got {}, allowed hours, gradients, or both"),
     "a budget that is used up before it begins": (
@@ -240,11 +265,6 @@ NOT_YET = {
     "peak_lrs.search": {"peak_lrs": {"search": {"kind": "stability_edge"}}},
     "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
     "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
-    "workloads[0].loss.label_smoothing": {"workloads__0__loss__label_smoothing": 0.1},
-    "workloads[0].dataset.augmentation": {"workloads__0__dataset__augmentation": "flip"},
-    "workloads[0].dataset.label_noise.level": {"workloads__0__dataset__label_noise": {"level": 0.1}},
-    "workloads[0].dataset.label_noise.resample": {"workloads__0__dataset__label_noise": {"resample": "per_step"}},
-    "workloads[0].dataset.subset": {"workloads__0__dataset__subset": 10},
     "workloads[0].task": {"workloads__0__task": "speech"},
     "workloads[0].model.kind": {"workloads__0__model": {"kind": "plugin", "name": "acme_vit", "options": {}}},
     "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "plugin", "name": "acme"}},

@@ -59,6 +59,11 @@ class Question:
         """The study's metric; `train_loss` for an analytic function, which has no other."""
         return "train_loss" if self.is_analytic(workload) else self.metric
 
+    def loss_kind(self, workload: str) -> str | None:
+        """The kind of the workload's loss; None where it has none, or it is swept."""
+        kind = (self.workloads.get(workload, {}).get("loss") or {}).get("kind")
+        return kind if isinstance(kind, str) else None
+
     def higher_is_better(self, workload: str) -> bool:
         """Whether more of the workload's metric is better."""
         return self.metric_of(workload) in HIGHER_IS_BETTER

@@ -96,7 +96,7 @@ def _add_scores(scored: pd.DataFrame, question: Question) -> None:
         part = scored.loc[rows]
         value[rows] = part[f"final_{metric}"]
         if question.higher_is_better(workload):
-            reference[rows] = penalty[rows] = _chance(part)
+            reference[rows] = penalty[rows] = _chance(part, question.loss_kind(workload))
         else:
             reference[rows] = part["start_loss" if question.is_analytic(workload) else "reference_loss"]
             penalty[rows] = _useless_loss(part)
@@ -107,10 +107,16 @@ def _add_scores(scored: pd.DataFrame, question: Question) -> None:
     scored["score"] = np.where(scored["done"], np.where(penalised, penalty, value), np.nan)
 
 
-def _chance(part: pd.DataFrame) -> np.ndarray:
-    """exp(-label entropy): 1/classes where they are balanced, never above the best constant answer; 0 if unknown."""
-    entropy = part["reference_loss"].to_numpy(dtype=float)
-    return np.where(np.isfinite(entropy), np.exp(-np.where(np.isfinite(entropy), entropy, 0.0)), 0.0)
+def _chance(part: pd.DataFrame, loss_kind: str | None) -> np.ndarray:
+    """1/classes where they are balanced, else 1/(as many balanced classes as would give this reference); 0 if unknown.
+
+    Of cross entropy exp(-label entropy). Of mse C classes give the reference r = (1 - 1/C)/(2 C): solved for 1/C.
+    """
+    reference = part["reference_loss"].to_numpy(dtype=float)
+    kinds = part.get("workload.loss.kind", pd.Series(loss_kind, index=part.index)).to_numpy()
+    known = np.where(np.isfinite(reference), reference, 0.0)
+    squared = (1.0 - np.sqrt(np.clip(1.0 - 8.0 * known, 0.0, 1.0))) / 2.0
+    return np.where(np.isfinite(reference), np.where(kinds == "mse", squared, np.exp(-known)), 0.0)
 
 
 def _useless_loss(part: pd.DataFrame) -> np.ndarray:

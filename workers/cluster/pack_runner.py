@@ -166,7 +166,7 @@ def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:
         return DataArrays(**examples, num_classes=arrays.num_classes, sha256=arrays.sha256)
     return DataArrays(
         arrays.train_x, arrays.train_y, arrays.validation_x, arrays.validation_y, arrays.test_x, arrays.test_y,
-        num_classes=arrays.num_classes, sha256=arrays.sha256,
+        num_classes=arrays.num_classes, sha256=arrays.sha256, pixels=arrays.pixels,
     )  # fmt: skip
 
 

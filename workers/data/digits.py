@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.errors import DataMissing
-from workers.data.arrays import DatasetArrays, frozen_arrays
+from workers.data.arrays import DatasetArrays, fixed_permutation, frozen_arrays
 
 NUM_IMAGES = 1797
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 1149, 288, 360
@@ -24,7 +24,7 @@ def load_digits(data_dir: Path | None) -> DatasetArrays:
         DataMissing: there is no source, or a source holds something else; the message says what to do.
     """
     pixels, labels, source = _read(data_dir)
-    order = _permutation(NUM_IMAGES)
+    order = fixed_permutation(NUM_IMAGES, _SPLIT_SEED)
     parts = np.split(order, [NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION])
     x, y = pixels.astype(np.float32) / np.float32(16), labels.astype(np.int64)
     splits = {name: (x[rows], y[rows]) for name, rows in zip(("train", "validation", "test"), parts, strict=True)}
@@ -88,8 +88,3 @@ def _checked(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _unreadable(path: Path, error: Exception) -> DataMissing:
     return DataMissing(f"digits: {path} cannot be read: {error}")
-
-
-def _permutation(size: int) -> np.ndarray:
-    # From the bit generator's raw numbers: numpy keeps those for ever, but may change Generator.permutation.
-    return np.argsort(np.random.PCG64(_SPLIT_SEED).random_raw(size), kind="stable")

@@ -11,6 +11,7 @@ from schemas.catalog import DatasetFacts
 from schemas.errors import DataMissing
 from workers.data.arrays import DatasetArrays
 from workers.data.digits import load_digits
+from workers.data.photographs import load_cifar10, load_fashion_mnist
 from workers.data.pydoc import load_pydoc
 from workers.data.texts import TextArrays
 from workers.data.tinyshakespeare import load_tinyshakespeare
@@ -21,7 +22,9 @@ if TYPE_CHECKING:  # pydantic takes longer to import than the digits take to loa
 Arrays = DatasetArrays | TextArrays
 
 LOADERS: dict[str, Callable[[Path | None], Arrays]] = {
+    "cifar10": load_cifar10,
     "digits": load_digits,
+    "fashion_mnist": load_fashion_mnist,
     "pydoc": load_pydoc,
     "tinyshakespeare": load_tinyshakespeare,
 }
@@ -44,10 +47,9 @@ def scan(data_dir: str | PathLike[str] | None) -> list[DatasetFacts]:
     found = []
     for kind in sorted(LOADERS):
         try:
-            arrays = _loaded(kind, _absolute(data_dir))
+            found.append(_facts(kind, _absolute(data_dir)))
         except DataMissing:
             continue
-        found.append(arrays.facts(kind))
     return found
 
 
@@ -57,7 +59,7 @@ def facts_of(dataset: "Dataset | Text", data_dir: str | PathLike[str] | None) ->
     Raises:
         DataMissing: the set is not here, or not as it should be; the message says what to do.
     """
-    return load(dataset, data_dir).facts(dataset.kind)
+    return _facts(dataset.kind, _absolute(data_dir))
 
 
 def _absolute(data_dir: str | PathLike[str] | None) -> Path | None:
@@ -67,3 +69,16 @@ def _absolute(data_dir: str | PathLike[str] | None) -> Path | None:
 @lru_cache(maxsize=8)
 def _loaded(kind: str, data_dir: Path | None) -> Arrays:
     return LOADERS[kind](data_dir)
+
+
+def _facts(kind: str, data_dir: Path | None) -> DatasetFacts:
+    folder = None if data_dir is None else data_dir / kind
+    files = sorted(folder.iterdir()) if folder and folder.is_dir() else []
+    stamps = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file())
+    return _known_facts(kind, data_dir, stamps)
+
+
+@lru_cache(maxsize=64)
+def _known_facts(kind: str, data_dir: Path | None, _stamps: tuple[tuple[str, int, int], ...]) -> DatasetFacts:
+    """Of the files as they are; the arrays are let go, because who asks for facts trains nothing."""
+    return LOADERS[kind](data_dir).facts(kind)

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples, num_windows
+from schemas.catalog import DatasetFacts, dataset_facts, num_examples_there, num_train_examples, num_windows
 from schemas.cross_checks import warmup_problems
 from schemas.errors import Problem, SpecError
 from schemas.expansion import met_triples
+from schemas.images import image_shape
 from schemas.limits import Limits
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
-from schemas.workloads import LanguageModel, Workload
+from schemas.workloads import MLP, Classification, LanguageModel, ViT, Workload
 from workers.planning.facts import num_parameters
 from workers.planning.measurement import most_points
 from workers.planning.rows import BYTES_PER_ROW, most_rows
@@ -24,7 +25,8 @@ def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Li
         DataMissing: a data set has no catalog row.
     """
     limits = limits or Limits()
-    problems = _limit_problems(study, datasets, limits) + _batch_problems(study, datasets)
+    problems = _image_problems(study, datasets)  # a net that cannot read its examples has no size
+    problems = problems or _limit_problems(study, datasets, limits) + _batch_problems(study, datasets)
     if not problems:
         trials = list(study.trials(datasets))
         problems = _same_trials(trials) + _warmup_problems(study, datasets)
@@ -78,8 +80,13 @@ def _batch_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[
             if isinstance(workload, LanguageModel) and (problem := _context_problem(workload, facts, entry.where)):
                 problems[problem] = None
                 continue
-            num_train = num_train_examples(workload, facts)
-            allowed = f"at most {num_train}, the training examples of {facts.kind}"
+            subset, num_train = workload.dataset.subset, num_train_examples(workload, facts)
+            num_there = num_examples_there(workload, facts)
+            allowed = f"at most {num_there}, the training examples of {facts.kind}"
+            if (subset or 0) > num_there:
+                problems[Problem(f"{entry.where}.dataset.subset", str(subset), allowed)] = None
+            elif subset:
+                allowed = f"at most {subset}, the subset of {facts.kind} that is trained on"
             size = batch_size_of(workload, num_train)
             if size > num_train:
                 problems[Problem(f"{entry.where}.batch_size", str(size), allowed)] = None
@@ -96,6 +103,25 @@ def _context_problem(workload: LanguageModel, facts: DatasetFacts, where: str) -
         return None
     allowed = f"at most {shortest - 1}, the characters that {facts.kind} is validated on less one"
     return Problem(f"{where}.model.context", str(workload.model.context), allowed)
+
+
+def _image_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:
+    """Nets for images beside a set of something else, and patches that do not tile its images."""
+    problems: dict[Problem, None] = {}
+    for entry in study.axes["workloads"]:
+        for workload in (variant.spec for variant in entry.variants.values()):
+            facts = dataset_facts(workload, datasets)
+            if facts is None or not isinstance(workload, Classification) or isinstance(workload.model, MLP):
+                continue
+            try:
+                _, height, width = image_shape(facts.input_shape)
+            except ValueError as error:
+                problems[Problem(f"{entry.where}.dataset.kind", facts.kind, str(error))] = None
+                continue
+            if isinstance(workload.model, ViT) and (height % workload.model.patch or width % workload.model.patch):
+                allowed = f"a divisor of {height} and {width}, the sides of {facts.kind}"
+                problems[Problem(f"{entry.where}.model.patch", str(workload.model.patch), allowed)] = None
+    return list(problems)
 
 
 def _warmup_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """A data set as arrays, and as tensors that sit once on the device."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ Targets = NDArray[np.int64] | NDArray[np.uint8]
 class DataArrays:
     """Inputs float32 [n, ...] and class labels int64 [n] of the three parts; of a text, tokens uint8 [n, T] of n
     windows and, at each position, the token that follows it.
+
+    Images may be pixels uint8 [n, channels, height, width]: `pixels` normalises them on their way to the device.
     """
 
     train_x: Inputs
@@ -31,6 +34,8 @@ class DataArrays:
     test_y: Targets
     num_classes: int
     sha256: str
+    pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and standard deviation by channel, in units of 255."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +63,63 @@ class DeviceData:
     test: Examples
     num_classes: int
     sha256: str
+    """Of the set, and its subset where there is one."""
 
 
-def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device) -> DeviceData:
-    """All parts in the parameters' dtype on `device`."""
+KEPT_SETS = 2
+"""Sets that stay on the device when their pack is done: the packs of a process mostly train on the same one."""
+
+_kept: OrderedDict[tuple[object, ...], tuple[DataArrays, DeviceData]] = OrderedDict()
+
+
+def on_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device, subset: int | None = None) -> DeviceData:
+    """What `to_device` gives, made once for all packs of this process that read the same arrays."""
+    parts = (arrays.train_x, arrays.validation_x, arrays.test_x)
+    key = (*map(id, parts), dtype, device, subset)
+    if key not in _kept:
+        # the arrays are kept as well: while they live nothing else has their ids
+        _kept[key] = (arrays, to_device(arrays, dtype, device, subset))
+        if len(_kept) > KEPT_SETS:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key][1]
+
+
+def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device, subset: int | None = None) -> DeviceData:
+    """All parts in the parameters' dtype on `device`; of the training set only `subset` examples where it is given."""
 
     def part(inputs: Inputs, targets: Targets) -> Examples:
         # a copy: the arrays may be read-only, shared between the processes of a node; tokens stay one byte each
+        if arrays.pixels is not None:
+            return Examples(_normalised(inputs, arrays.pixels, dtype, device), torch.tensor(targets, device=device))
         type_ = torch.uint8 if inputs.dtype == np.uint8 else dtype
         return Examples(torch.tensor(inputs, dtype=type_, device=device), torch.tensor(targets, device=device))
 
-    train = part(arrays.train_x, arrays.train_y)
+    train_x, train_y, sha256 = arrays.train_x, arrays.train_y, arrays.sha256
+    if subset is not None:
+        index = subset_index(len(train_y), subset).numpy()
+        train_x, train_y, sha256 = train_x[index], train_y[index], f"{sha256}/{subset}"
+    train = part(train_x, train_y)
     return DeviceData(
         train=train,
         train_evaluation=train.take(train_evaluation_index(*train.targets.shape).to(device)),
         validation=part(arrays.validation_x, arrays.validation_y),
         test=part(arrays.test_x, arrays.test_y),
         num_classes=arrays.num_classes,
-        sha256=arrays.sha256,
+        sha256=sha256,
     )
+
+
+def _normalised(
+    pixels: Inputs, statistics: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    mean_C11, std_C11 = (torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1) for values in statistics)
+    return torch.tensor(pixels, device=device).to(dtype).div_(255.0).sub_(mean_C11).div_(std_C11)
+
+
+def subset_index(num_train: int, subset: int) -> Tensor:
+    """The first `subset` training examples of a fixed permutation: a smaller subset is a part of each larger one."""
+    return torch.randperm(num_train, generator=generator(0, "subset"))[:subset]
 
 
 def train_evaluation_index(num_train: int, context: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a pack on fixed examples."""
+"""Loss and accuracy of a pack on fixed examples, never augmented, their labels as they are."""
 
 from collections.abc import Callable
 
@@ -29,10 +29,18 @@ def evaluation_function(model: Model, loss: Loss, layout: Layout) -> Traced:
 class Evaluator:
     """Reads the fixed sets of a workload; changes nothing and draws nothing."""
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], data: DeviceData, rows: int) -> None:
+    def __init__(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        data: DeviceData,
+        rows: int,
+        num_examples: int | None = None,
+    ) -> None:
+        """`rows` trials and `num_examples` examples at a time; None: all of a set at once."""
         self._function = function
         self._data = data
         self._rows = rows
+        self._num_examples = num_examples
 
     def read(self, params_NP: Tensor) -> Tensor:
         """[3, N]: train_eval_loss, validation_loss, validation_accuracy."""
@@ -45,6 +53,15 @@ class Evaluator:
         return torch.stack(self._on(self._data.test, params_NP))
 
     def _on(self, examples: Examples, params_NP: Tensor) -> tuple[Tensor, Tensor]:
+        if self._num_examples is None or len(examples) <= self._num_examples:
+            return self._on_all(examples, params_NP)
+        inputs, targets = (torch.split(part, self._num_examples) for part in (examples.inputs, examples.targets))
+        parts = [torch.stack(self._on_all(Examples(*some), params_NP)) for some in zip(inputs, targets, strict=True)]
+        sums = torch.stack([part * len(some) for part, some in zip(parts, targets, strict=True)]).sum(0)
+        loss_N, accuracy_N = sums / len(examples)
+        return loss_N, accuracy_N
+
+    def _on_all(self, examples: Examples, params_NP: Tensor) -> tuple[Tensor, Tensor]:
         # a few trials at a time: the activations of 1,024 examples then stay in the cache
         blocks = torch.split(params_NP, self._rows)
         parts = [self._function(params_nP, examples.inputs, examples.targets) for params_nP in blocks]

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
-from schemas.workloads import Analytic, Classification, LanguageModel, TextModel, Workload
+from schemas.workloads import MLP, Analytic, Classification, LanguageModel, ResNet, TextModel, ViT, Workload
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
+from workers.science.augmentation import AugmentedBatches
 from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
-from workers.science.datasets import DataArrays, DeviceData, to_device
+from workers.science.datasets import DataArrays, DeviceData, Examples, on_device
 from workers.science.device import dtype_of
 from workers.science.evaluation import Evaluator, evaluation_function
+from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
@@ -26,6 +28,8 @@ from workers.science.tracing import Traced
 
 EVALUATION_BYTES = 2**20
 """Activations that an evaluation holds at once per layer on a CPU: half of a core's second-level cache."""
+IMAGE_EVALUATION_BYTES = {"cpu": 2**23, "cuda": 2**29}
+"""The same of a net for images, whose examples are then taken some at a time."""
 
 CUDA_EVALUATION_BYTES = 2**30
 """The same on a GPU, of a text, whose attention scores grow with the square of the window."""
@@ -68,7 +72,7 @@ class Problem:
     """int64 scalar: the key of the masks under which probes measure; None: a model without dropout."""
 
     def probe_batches(self, spec: ProbeSpec) -> ProbeBatches:
-        """The batches on which a probe measures: the same in every pack of every study."""
+        """The batches on which a probe measures, images and labels as they are: the same in every pack and study."""
         if self.data is None:
             return ProbeBatches((Batch(),), "", 1)
         train = self.data.train
@@ -121,8 +125,6 @@ class _Graph:
     objective: PackObjective
     training_objective: PackObjective
     evaluation: Traced
-    activations: int
-    """Values of its widest layer, of one example."""
 
 
 @lru_cache(maxsize=64)
@@ -153,7 +155,6 @@ def _graph(
         objective,
         PackObjective(autocast_loss, layout.num_parameters) if autocast else objective,
         evaluation_function(model, loss, layout),
-        _activations(model_spec),
     )
 
 
@@ -161,7 +162,9 @@ def _network(
     workload: Classification | LanguageModel, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
 ) -> Problem:
     dtype = dtype_of(workload.precision)
-    data = to_device(arrays, dtype, device)
+    # of a text the windows were chosen when they were cut
+    subset = workload.dataset.subset if isinstance(workload, Classification) else None
+    data = on_device(arrays, dtype, device, subset)
     autocast = workload.precision == "bfloat16_autocast"
     graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
     starts = {
@@ -187,7 +190,7 @@ def _network(
         gradient_clip_norm=workload.gradient_clip_norm,
         divergence_factor=workload.divergence_factor,
         average_decay=workload.average.decay if workload.average.kind == "ema" else None,
-        evaluator=Evaluator(graph.evaluation, data, _evaluation_rows(data, graph, len(trials), device)),
+        evaluator=_evaluator(workload, graph, data, len(trials), dtype),
         evaluate_every_steps=workload.evaluation.every_steps,
         reference_loss=build_loss(workload.loss).constant_answer(data.train.targets.cpu(), data.num_classes),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
@@ -199,24 +202,44 @@ def _network(
 def _batches(
     workload: Classification | LanguageModel, trials: Sequence[TrialSpec], data: DeviceData
 ) -> TrainingBatches:
-    if workload.batch_size == "full":
-        return SharedBatch(Batch((data.train.inputs, data.train.targets), size=len(data.train)))
-    seeds = [trial.seed.data_order for trial in trials]
+    """Of each trial its own: in its order, with its labels where there is noise, augmented where that is asked for."""
+    spec, device = workload.dataset, data.train.targets.device
+    noise_seeds, order_seeds = ([getattr(trial.seed, name) for trial in trials] for name in ("noise", "data_order"))
     size = batch_size_of(workload, len(data.train))
-    return StackedBatches(data.train, seeds, size, replacement=workload.sampling == "replacement")
+    is_noisy, train = has_noise(spec.label_noise), data.train
+    distinct = sorted(set(noise_seeds))
+    if is_noisy and spec.label_noise.resample == "once":
+        train = labels_by_seed(train, spec.label_noise.level, distinct, data.num_classes)
+    batches = _plain_batches(workload, train, order_seeds)
+    if train is not data.train:
+        batches = OwnLabels(batches, torch.tensor([distinct.index(seed) for seed in noise_seeds], device=device))
+    elif is_noisy:
+        batches = FreshLabels(batches, spec.label_noise.level, noise_seeds, size, data.num_classes, device)
+    if spec.augmentation != "none":
+        shape = tuple(data.train.inputs.shape[1:])
+        batches = AugmentedBatches(batches, spec.augmentation, order_seeds, size, shape, device)
+    return batches
 
 
-def _evaluation_rows(data: DeviceData, graph: _Graph, num_slots: int, device: torch.device) -> int:
-    is_text = data.train.targets.ndim > 1
-    if device.type != "cpu" and not is_text:
-        return num_slots
-    values = len(data.train_evaluation) * graph.activations
-    bytes_per_trial = values * (4 if is_text else data.train.inputs.element_size())
-    most = EVALUATION_BYTES if device.type == "cpu" else CUDA_EVALUATION_BYTES
-    return min(num_slots, max(1, most // bytes_per_trial))
+def _plain_batches(
+    workload: Classification | LanguageModel, train: Examples, order_seeds: Sequence[int]
+) -> TrainingBatches:
+    if workload.batch_size == "full":
+        return SharedBatch(Batch((train.inputs, train.targets), size=len(train)))
+    size = batch_size_of(workload, len(train))
+    return StackedBatches(train, order_seeds, size, replacement=workload.sampling == "replacement")
 
 
-def _activations(model: ModelSpec | TextModel) -> int:
-    if isinstance(model, TextModel):
-        return model.context * max(4 * model.width, model.heads * model.context)
-    return max(model.widths)
+def _evaluator(
+    workload: Classification | LanguageModel, graph: _Graph, data: DeviceData, num_slots: int, dtype: torch.dtype
+) -> Evaluator:
+    """As many trials at a time as a cache holds; of a net for images, as many examples."""
+    device, bytes_per_example = data.train.inputs.device.type, graph.model.activations * dtype.itemsize
+    if isinstance(workload.model, ResNet | ViT):
+        most = max(1, IMAGE_EVALUATION_BYTES[device] // (num_slots * bytes_per_example))
+        return Evaluator(graph.evaluation, data, num_slots, most)
+    if device != "cpu" and isinstance(workload.model, MLP):
+        return Evaluator(graph.evaluation, data, num_slots)
+    most = EVALUATION_BYTES if device == "cpu" else CUDA_EVALUATION_BYTES
+    rows = most // (len(data.train_evaluation) * bytes_per_example)
+    return Evaluator(graph.evaluation, data, min(num_slots, max(1, rows)))

@@ -65,6 +65,10 @@ class Objective(TrainingObjective, Protocol):
 class Model(Protocol):
     """A stateless network, built from its spec, the shape of one example and the number of classes."""
 
+    @property
+    def activations(self) -> int:
+        """Values of its widest hidden layer, of one example: what an evaluation is cut into pieces by."""
+
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         """One trial's parameters, on the CPU, in a fixed order."""
 
@@ -82,7 +86,7 @@ class Loss(Protocol):
     """Mean loss of one trial's batch."""
 
     def __call__(self, outputs_BC: Tensor, targets_B: Tensor) -> Tensor:
-        """A scalar, in nats."""
+        """A scalar; in nats where it is a likelihood."""
 
     def constant_answer(self, targets_n: Tensor, num_classes: int) -> float:
         """Loss of the best constant answer on these targets: what a model must beat not to be stalled."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from schemas.trials import PackTask, TrialResult
-from schemas.workloads import Analytic
+from schemas.workloads import Analytic, Workload
 from workers.science import tables
 from workers.science.datasets import DataArrays
 from workers.science.device import prepare
@@ -37,7 +37,7 @@ class PackTrainer:
         self._task = task
         self._members = sorted(task.members, key=lambda member: member.slot)
         self._device = prepare(device)
-        self.total_steps = task.total_steps(len(data.train_y) if data is not None else 0)
+        self.total_steps = task.total_steps(_num_train(task.workload, data))
         by_slot = {member.slot: member.trial for member in task.members}
         # a slot that no member takes trains nothing, but keeps the pack's shape, on which the bits depend
         trials = [by_slot.get(slot, task.members[0].trial) for slot in range(task.size)]
@@ -200,6 +200,12 @@ class PackTrainer:
             for probe in self._probes.plans:
                 seconds[(name, f"probe:{probe}")] = self._probes.seconds.get((probe, member.slot), 0.0)
         return seconds
+
+
+def _num_train(workload: Workload, data: DataArrays | None) -> int:
+    if data is None or isinstance(workload, Analytic):
+        return 0
+    return min(len(data.train_y), workload.dataset.subset or len(data.train_y))
 
 
 def _under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workers.science.losses.cross_entropy import CrossEntropy
+from workers.science.losses.mse import MSE
 from workers.science.protocols import Loss
 
-BUILDERS: Mapping[str, Callable[[Any], Loss]] = {"cross_entropy": CrossEntropy}
+BUILDERS: Mapping[str, Callable[[Any], Loss]] = {"cross_entropy": CrossEntropy, "mse": MSE}
 """kind -> builder from its spec."""

@@ -41,6 +41,12 @@ class GPT:
         self._vocabulary = num_classes
         self._activation = ACTIVATIONS[spec.activation]
 
+    @property
+    def activations(self) -> int:
+        """Values of the widest hidden layer, of one window: the network's, or the attention scores."""
+        spec = self._spec
+        return spec.context * max(4 * spec.width, spec.heads * spec.context)
+
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         """One trial's parameters, drawn in float64 in the order of use: the same draw in every dtype."""
         params = {}

@@ -41,6 +41,11 @@ class MLP:
         self._mup = spec.parametrization == "mup"
         self._dropout = spec.dropout
 
+    @property
+    def activations(self) -> int:
+        """Values of the widest hidden layer, of one example."""
+        return max(fan_out for _, fan_out in self._fans[:-1])
+
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         """One trial's parameters, drawn in float64 in layer order: the same draw in every dtype."""
         params = {}
