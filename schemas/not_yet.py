@@ -4,12 +4,13 @@ from typing import Any
 
 from schemas.analysis import Analysis
 from schemas.errors import Problem
+from schemas.functions import AnalyticFunction
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.problems import inside, show
 from schemas.schedules import Decay, Optimum, Warmup
 from schemas.tags import tags
-from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, TextModel, Workload
+from schemas.workloads import Dataset, Loss, Model, Text, TextModel, Workload
 
 KINDS: dict[str, tuple[str, ...]] = {
     "task": ("speech",),

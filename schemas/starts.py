@@ -3,17 +3,9 @@
 import math
 
 from schemas.errors import Problem
+from schemas.functions import AnalyticFunction, Cosh, InversePower, Quadratic, RiverValley, ScalarNet
 from schemas.problems import show
-from schemas.workloads import (
-    Analytic,
-    AnalyticFunction,
-    Cosh,
-    InversePower,
-    Quadratic,
-    RiverValley,
-    ScalarNet,
-    Start,
-)
+from schemas.workloads import Analytic, Start
 
 
 def num_coordinates(function: AnalyticFunction) -> int:

@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
+from schemas.functions import AnalyticFunction
 from schemas.json_schema import study_json_schema
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.schedules import Decay, Warmup
 from schemas.tags import members
-from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, TextModel, Workload
+from schemas.workloads import Dataset, Loss, Model, Text, TextModel, Workload
 from service.documented import problems
 from service.resources import CatalogResource, DatasetResource, KindResource
 from service.routes import answer

@@ -9,10 +9,11 @@ from typing import get_args
 
 import pytest
 
+from schemas.functions import AnalyticFunction
 from schemas.optimizers import Optimizer
 from schemas.probes import Probe
 from schemas.schedules import Decay, Optimum, Warmup
-from schemas.workloads import AnalyticFunction, Workload
+from schemas.workloads import Workload
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("schemas", "workers", "service")

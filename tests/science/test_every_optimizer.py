@@ -8,11 +8,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from schemas.functions import Quadratic
 from schemas.optimizers import Optimizer
 from schemas.records import names
 from schemas.schedules import CosineDecay
 from schemas.trials import Outcome
-from schemas.workloads import MLP, Analytic, AnalyticBudget, Quadratic, Start
+from schemas.workloads import MLP, Analytic, AnalyticBudget, Start
 from tests.science.reference_optimizers import reference
 from tests.science.test_training_device import NoHostSync
 from workers.data.digits import load_digits

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.func import grad, jacrev
 
-from schemas.workloads import AnalyticFunction, Start
+from schemas.functions import AnalyticFunction
+from schemas.workloads import Start
 from workers.science.functions import BUILDERS
 from workers.science.protocols import Function
 

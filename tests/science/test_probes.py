@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from schemas.functions import Power
 from schemas.probes import ProbeBatch, SecantSmoothness, Sharpness
-from schemas.workloads import MLP, CrossEntropy, Power
+from schemas.workloads import MLP, CrossEntropy
 from workers.science.objective import PackObjective
 from workers.science.parameters import Layout
 from workers.science.probes.lanczos import MIN_HVPS

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import grad_and_value, vmap
 
+from schemas.functions import Cosh
 from schemas.schedules import SmoothnessLawWarmup
-from schemas.workloads import Cosh, Start
+from schemas.workloads import Start
 from workers.science.functions.cosh import CoshFunction
 from workers.science.protocols import State
 from workers.science.rules import BUILDERS

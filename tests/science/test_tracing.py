@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from schemas.workloads import MLP, Cosh, CrossEntropy
+from schemas.functions import Cosh
+from schemas.workloads import MLP, CrossEntropy
 from workers.science import tracing
 from workers.science.objective import PackObjective
 from workers.science.parameters import Layout

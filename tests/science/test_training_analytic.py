@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from schemas.functions import Cosh, Quadratic
 from schemas.optimizers import SGD, Adam
 from schemas.schedules import (
     ConstantDecay,
@@ -17,7 +18,7 @@ from schemas.schedules import (
     SmoothnessLawWarmup,
 )
 from schemas.trials import Outcome
-from schemas.workloads import Analytic, AnalyticBudget, Cosh, Quadratic, Start, Stop
+from schemas.workloads import Analytic, AnalyticBudget, Start, Stop
 from workers.schedules import decay_factors
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from schemas.functions import Quadratic
 from schemas.optimizers import SGD
 from schemas.probes import ProbeBatch, SecantSmoothness, Sharpness
 from schemas.records import names
 from schemas.trials import Member, PackTask, ProbePoints
-from schemas.workloads import Analytic, AnalyticBudget, Quadratic, Start
+from schemas.workloads import Analytic, AnalyticBudget, Start
 
 SECANT = SecantSmoothness(kind="secant_smoothness", every_steps=10, batch=ProbeBatch(size=16, count=2))
 SHARPNESS = Sharpness(kind="sharpness", every_steps=10, max_hvps=8)

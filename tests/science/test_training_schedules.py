@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schemas.functions import Quadratic
 from schemas.optimizers import SGD, Adam
 from schemas.schedules import Schedule, SmoothnessLawWarmup
-from schemas.workloads import Analytic, AnalyticBudget, Quadratic, Start
+from schemas.workloads import Analytic, AnalyticBudget, Start
 from tests.schedules.test_every_schedule import DECAY_CLASSES, build
 from workers.schedules import decay_factors, factors
 from workers.schedules.registry import ASYMPTOTIC, DECAYS, WARMUPS, WHOLE

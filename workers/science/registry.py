@@ -3,11 +3,12 @@
 A new kind is one file in its family's package and one line in that package's `BUILDERS`.
 """
 
+from schemas.functions import AnalyticFunction
 from schemas.probes import Probe as ProbeSpec
 from schemas.schedules import SmoothnessLawWarmup
-from schemas.workloads import AnalyticFunction, TextModel
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
+from schemas.workloads import TextModel
 from workers.science import functions, losses, models, optimizers, probes, rules
 from workers.science.optimizers import PackHyperparameters
 from workers.science.protocols import ClosedLoopRule, Function, Loss, Model, Optimizer, Probe

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from schemas.workloads import InversePower, Start
+from schemas.functions import InversePower
+from schemas.workloads import Start
 from workers.science.functions.gap_law import GapLaw
 from workers.science.functions.starting_points import from_point_or_gap
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from schemas.workloads import Logistic, Start
+from schemas.functions import Logistic
+from schemas.workloads import Start
 from workers.science.functions.gap_law import GapLaw
 from workers.science.functions.starting_points import from_point_or_gap
 

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from schemas.workloads import Power, Start
+from schemas.functions import Power
+from schemas.workloads import Start
 from workers.science.functions.gap_law import GapLaw
 from workers.science.functions.starting_points import from_point_or_gap
 

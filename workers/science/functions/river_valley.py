@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from schemas.workloads import BlockStart, RiverValley, Start
+from schemas.functions import RiverValley
+from schemas.workloads import BlockStart, Start
 from workers.science.functions.cosh import cosh_point, cosh_wall
 from workers.science.functions.gap_law import GapLaw
 from workers.science.functions.starting_points import from_point

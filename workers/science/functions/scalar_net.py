@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from schemas.workloads import ScalarNet, Start
+from schemas.functions import ScalarNet
+from schemas.workloads import Start
 from workers.science.functions.starting_points import from_point_or_gap
 
 
