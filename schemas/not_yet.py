@@ -13,12 +13,12 @@ from schemas.workloads import AnalyticFunction, Dataset, Loss, Model, Text, Text
 
 KINDS: dict[str, tuple[str, ...]] = {
     "task": ("speech",),
-    "model": ("resnet", "vit", "plugin"),
-    "dataset": ("cifar10", "fashion_mnist", "fsdd", "plugin"),
-    "loss": ("mse", "plugin"),
+    "model": ("resnet", "vit"),
+    "dataset": ("cifar10", "fashion_mnist", "fsdd"),
+    "loss": ("mse",),
     "function": ("two_layer_linear",),
-    "optimizer": ("plugin",),
-    "warmup": ("polyak", "riabinin", "plugin"),
+    "optimizer": (),
+    "warmup": ("polyak", "riabinin"),
     "optimum": ("fitted",),
     "decay": (),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),

@@ -12,6 +12,7 @@ from schemas.base import (
     PositiveInt,
     Spec,
 )
+from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 
 Precision = Literal["float64", "float32", "bfloat16_autocast"]
 
@@ -26,7 +27,7 @@ class MLP(Spec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Model = MLP
+Model = Annotated[MLP | PluginModel, Field(discriminator="kind")]
 
 
 class GPT(Spec):
@@ -72,7 +73,7 @@ class Digits(Spec):
     subset: PositiveInt | None = None
 
 
-Dataset = Digits
+Dataset = Annotated[Digits | PluginDataset, Field(discriminator="kind")]
 
 
 def _no_augmentation(value: object) -> object:
@@ -125,7 +126,7 @@ class CrossEntropy(Spec):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Loss = CrossEntropy
+Loss = Annotated[CrossEntropy | PluginLoss, Field(discriminator="kind")]
 
 
 class Budget(Spec):

@@ -3,23 +3,29 @@
 from itertools import pairwise
 
 from schemas.catalog import DatasetFacts
+from schemas.own_parts import NO_PARTS, OwnParts
+from schemas.plugins import PluginModel
 from schemas.starts import num_coordinates
 from schemas.workloads import GPT, MLP, Analytic, LanguageModel, Workload
 
 
-def num_parameters(workload: Workload, facts: DatasetFacts | None) -> int:
-    """Parameters of one trial."""
+def num_parameters(workload: Workload, facts: DatasetFacts | None, own: OwnParts = NO_PARTS) -> int:
+    """Parameters of one trial; 0 for a model of the user's own that nobody has built yet."""
+    if (found := own.of(workload)) is not None:
+        return found.num_parameters
     if isinstance(workload, Analytic):
         return num_coordinates(workload.function)
     assert facts is not None
     if isinstance(workload, LanguageModel):
         return _gpt_parameters(workload.model, facts.num_classes)
+    if isinstance(workload.model, PluginModel):
+        return 0
     return _mlp_parameters(workload.model, _product(facts.input_shape), facts.num_classes)
 
 
-def operations_per_example(workload: Workload, facts: DatasetFacts | None) -> float:
+def operations_per_example(workload: Workload, facts: DatasetFacts | None, own: OwnParts = NO_PARTS) -> float:
     """Of a gradient: 2 per parameter and example (of a text, token) forward, 4 backward; attention reads on top."""
-    operations = 6.0 * num_parameters(workload, facts)
+    operations = 6.0 * max(1, num_parameters(workload, facts, own))
     if isinstance(workload, LanguageModel):
         model = workload.model
         return (operations + 12 * model.layers * model.width * model.context) * model.context

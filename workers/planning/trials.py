@@ -8,6 +8,7 @@ from schemas.cross_checks import warmup_problems
 from schemas.errors import Problem, SpecError
 from schemas.expansion import met_triples
 from schemas.limits import Limits
+from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
 from schemas.workloads import LanguageModel, Workload
@@ -16,15 +17,20 @@ from workers.planning.measurement import most_points
 from workers.planning.rows import BYTES_PER_ROW, most_rows
 
 
-def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits | None = None) -> list[TrialSpec]:
+def expand_trials(
+    study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits | None = None, *, own: OwnParts = NO_PARTS
+) -> list[TrialSpec]:
     """Every trial of round 0, in order.
+
+    Args:
+        own: what was found out about the user's own parts, which the limits need.
 
     Raises:
         SpecError: two trials are the same, a warmup is longer than its run, or a limit is exceeded.
         DataMissing: a data set has no catalog row.
     """
     limits = limits or Limits()
-    problems = _limit_problems(study, datasets, limits) + _batch_problems(study, datasets)
+    problems = _limit_problems(study, datasets, limits, own) + _batch_problems(study, datasets)
     if not problems:
         trials = list(study.trials(datasets))
         problems = _same_trials(trials) + _warmup_problems(study, datasets)
@@ -53,14 +59,14 @@ def _same_trial(one: TrialSpec, other: TrialSpec) -> Problem:
     return Problem(axis, f"{mine} and {its}, which make the same trial", "trials that differ in their numbers")
 
 
-def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits) -> list[Problem]:
+def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits, own: OwnParts) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for variant in study.variants("workloads"):
         facts = dataset_facts(variant.spec, datasets)
         steps = total_steps(variant.spec, facts)
         for problem in limits.check(
             steps_per_trial=steps,
-            parameters_per_model=num_parameters(variant.spec, facts),
+            parameters_per_model=num_parameters(variant.spec, facts, own),
             probe_points_per_trial=sum(most_points(probe, steps) for probe in study.fields.probes),
         ):
             problems.setdefault(problem.field, problem)

@@ -1,6 +1,7 @@
 """A data set as arrays, and as tensors that sit once on the device."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,13 +61,16 @@ class DeviceData:
     sha256: str
 
 
-def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device) -> DeviceData:
-    """All parts in the parameters' dtype on `device`."""
+def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device, *, most: int | None = None) -> DeviceData:
+    """All parts in the parameters' dtype on `device`; of each, the first `most` examples."""
 
     def part(inputs: Inputs, targets: Targets) -> Examples:
-        # a copy: the arrays may be read-only, shared between the processes of a node; tokens stay one byte each
-        type_ = torch.uint8 if inputs.dtype == np.uint8 else dtype
-        return Examples(torch.tensor(inputs, dtype=type_, device=device), torch.tensor(targets, device=device))
+        return Examples(tensor(inputs[:most]), tensor(targets[:most]))
+
+    def tensor(array: NDArray[Any]) -> Tensor:
+        # a copy: the arrays may be read-only, shared between the processes of a node; whole numbers, as tokens and
+        # labels are, stay what they are
+        return torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else None, device=device)
 
     train = part(arrays.train_x, arrays.train_y)
     return DeviceData(
