@@ -10,7 +10,7 @@ study.figure("metric_over_peak_lr")         # a plotly figure
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property
 from importlib.machinery import PathFinder
@@ -125,9 +125,13 @@ def run(
     home: str | None = None,
     tracking_uri: str | None = None,
     workers: int | None = None,
+    plugins: Iterable[str | os.PathLike[str]] = (),
     quiet: bool = False,
 ) -> Results:
     """Run a study on this machine, or continue it, and load its results. Interrupting keeps what is done.
+
+    Args:
+        plugins: files with parts of your own, as `--plugin` names them.
 
     Raises:
         SpecError: the study is refused. PlaceRefused: a place is. DriverFailed: it could not be run to its end.
@@ -141,7 +145,7 @@ def run(
     from workers.places import Places
 
     document = dict(study) if isinstance(study, Mapping) else read_document(os.fspath(study))
-    places = Places.resolve(home=home, tracking_uri=tracking_uri)
+    places = Places.resolve(home=home, tracking_uri=tracking_uri, plugins=[os.fspath(path) for path in plugins])
     check_workers(workers)
     request = accept(document, places)
     places.check_writable()

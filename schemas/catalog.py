@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.base import PositiveInt, Spec
+from schemas.base import NonNegativeInt, PositiveInt, Spec
 from schemas.errors import DataMissing
+from schemas.plugins import PluginDataset, dataset_key
 from schemas.workloads import Analytic, Classification, LanguageModel, Workload
 
 FETCHABLE = ("cifar10", "fashion_mnist", "fsdd", "tinyshakespeare")
@@ -22,7 +23,7 @@ class DatasetFacts(Spec):
     sha256: Annotated[str, Field(min_length=64, max_length=64)]
     num_train: PositiveInt
     num_validation: PositiveInt
-    num_test: PositiveInt
+    num_test: NonNegativeInt
     num_classes: PositiveInt
     input_shape: Annotated[tuple[PositiveInt, ...], Field(strict=False)]
     reference_loss: float
@@ -47,7 +48,12 @@ def dataset_facts(workload: Workload, datasets: Mapping[str, DatasetFacts]) -> D
     """
     if isinstance(workload, Analytic):
         return None
-    kind = workload.dataset.kind
+    kind = dataset_key(workload.dataset)
+    if isinstance(workload.dataset, PluginDataset) and kind not in datasets:
+        raise DataMissing(
+            f"data set {workload.dataset.name}: with these options it is not in the catalog; run the study where it is"
+            " installed, or ask the operator for it"
+        )
     if kind not in datasets:
         raise DataMissing(f"data set {kind} is not in the catalog: {how_to_get(kind)}")
     return datasets[kind]
@@ -58,7 +64,7 @@ def num_train_examples(workload: Workload, facts: DatasetFacts | None) -> int:
     if facts is None or isinstance(workload, Analytic):
         return 0
     num_there = num_examples_there(workload, facts)
-    return min(num_there, workload.dataset.subset or num_there)
+    return min(num_there, getattr(workload.dataset, "subset", None) or num_there)
 
 
 def num_examples_there(workload: Classification | LanguageModel, facts: DatasetFacts) -> int:

@@ -13,6 +13,7 @@ from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
 from schemas.not_yet import beside, kind_problem, learning_rate_problem, value_problems
 from schemas.optimizers import Optimizer
+from schemas.plugins import PluginOptimizer, kind_name
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
 from schemas.schedule_checks import schedule_problems
@@ -143,13 +144,15 @@ def num_to_check(entry: Entry) -> int:
 
 def default_name(spec: Any) -> str:
     """The name a component was given, else its kind."""
+    if isinstance(spec, PluginOptimizer):
+        return spec.label or spec.name
     if spec.name is not None:
         return str(spec.name)
     if isinstance(spec, Schedule):
-        return spec.decay.kind if spec.decay.HAS_WARMUP else spec.warmup.kind
+        return spec.decay.kind if spec.decay.HAS_WARMUP else kind_name(spec.warmup)
     if isinstance(spec, Analytic):
         return spec.function.kind
-    return f"{spec.dataset.kind}-{spec.model.kind}" if hasattr(spec, "dataset") else str(spec.kind)
+    return f"{kind_name(spec.dataset)}-{kind_name(spec.model)}" if hasattr(spec, "dataset") else str(spec.kind)
 
 
 def resolved_entry(entry: Entry) -> dict[str, Any]:
@@ -157,7 +160,8 @@ def resolved_entry(entry: Entry) -> dict[str, Any]:
     dumps = {indices: variant.spec.model_dump(mode="json") for indices, variant in entry.variants.items()}
     said = _common(list(dumps.values()))
     document: dict[str, Any] = {key: said[key] for key in said if not _came_later(key, said[key])}
-    document["name"] = entry.name
+    is_named_part = any(isinstance(variant.spec, PluginOptimizer) for variant in entry.variants.values())
+    document["label" if is_named_part else "name"] = entry.name
     for position, sweep in enumerate(entry.sweeps):
         # What stands at one sweep's path does not depend on another sweep's value, so any variant with it will do.
         values = {indices[position]: get(dump, sweep.path) for indices, dump in dumps.items()}
@@ -257,7 +261,7 @@ def _dig(raw: Any, dotted: str) -> Any:
 def _said(spec: Any, path: tuple[str | int, ...]) -> Any:
     """What stands at a path beyond defaults, as it was validated: the same for a document and its resolved form."""
     for part in path:
-        spec = spec[part] if isinstance(part, int) else getattr(spec, part)
+        spec = spec[part] if isinstance(part, int) or isinstance(spec, dict) else getattr(spec, part)
     if isinstance(spec, BaseModel):
         return without_defaults(spec)
     return list(spec) if isinstance(spec, tuple) else spec

@@ -14,12 +14,12 @@ from schemas.workloads import Dataset, Loss, Model, Text, TextModel, Workload
 
 KINDS: dict[str, tuple[str, ...]] = {
     "task": ("speech",),
-    "model": ("plugin",),
-    "dataset": ("fsdd", "plugin"),
-    "loss": ("plugin",),
+    "model": (),
+    "dataset": ("fsdd",),
+    "loss": (),
     "function": ("two_layer_linear",),
-    "optimizer": ("plugin",),
-    "warmup": ("polyak", "riabinin", "plugin"),
+    "optimizer": (),
+    "warmup": ("polyak", "riabinin"),
     "optimum": ("fitted",),
     "decay": (),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),

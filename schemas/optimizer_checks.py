@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.entries import Entry
 from schemas.errors import Problem
+from schemas.plugins import PluginOptimizer
 from schemas.problems import show
 from schemas.workloads import Analytic, Classification, LanguageModel, Workload
 
@@ -41,6 +42,11 @@ def _is_mup(workload: Classification | LanguageModel) -> bool:
 
 
 def _problems(optimizer: Any, workload: Workload, name: str, where: str) -> Iterator[Problem]:
+    if isinstance(optimizer, PluginOptimizer):
+        if isinstance(workload, Analytic) or _is_mup(workload):
+            why = "which is analytic" if isinstance(workload, Analytic) else "whose parametrization is mup"
+            yield Problem(f"{where}.kind", show(optimizer.kind), f"a kind of ours with workload {name}, {why}")
+        return
     if isinstance(workload, Analytic):
         yield from _problems_on_a_vector(optimizer, name, where)
         return

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from schemas.base import Name, NonNegativeFloat, PositiveFloat, Spec
 from schemas.learning_rates import PeakLRs
+from schemas.plugins import PluginOptimizer
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
@@ -182,6 +183,6 @@ class ScheduleFreeAdamW(_Optimizer):
 
 
 Optimizer = Annotated[
-    SGD | Adam | AdamW | GIAdam | RAdam | Lion | AdamW2 | LARS | LAMB | ScheduleFreeAdamW,
+    SGD | Adam | AdamW | GIAdam | RAdam | Lion | AdamW2 | LARS | LAMB | ScheduleFreeAdamW | PluginOptimizer,
     Field(discriminator="kind"),
 ]

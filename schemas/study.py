@@ -1,7 +1,7 @@
 """A study as its user states it: the document, validated whole, resolved in full, expanded into trials."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ from schemas.learning_rates import PeakLRs
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
+from schemas.plugins import PluginSource, own_parts, sources_of
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
@@ -98,6 +99,8 @@ class StudyFields(Spec):
     analysis: Analysis = Analysis()
     execution: Execution = Execution()
     budget: StudyBudget | None = None
+    plugins: Annotated[tuple[PluginSource, ...], Field(strict=False)] = ()
+    """The code of the study's own parts: filled in when it is accepted. Stated, no other code is accepted."""
 
     def seed_list(self) -> tuple[Seed, ...]:
         """The seeds, in order."""
@@ -151,6 +154,18 @@ class Study:
             return self.num_trials() * min(min(of_entry) for of_entry in steps)
         return sum(number * sum(each) // len(each) for number, each in zip(counts, steps, strict=True))
 
+    def has_own_parts(self) -> bool:
+        """Whether it names a part of its user's own."""
+        return any(True for axis in self.axes for variant in self.variants(axis) for _ in own_parts(variant.spec))
+
+    def pinned(self, sources: Sequence[PluginSource]) -> "Study":
+        """The same study with the code of its own parts stated, as far as it was not."""
+        known = {source.key: source for source in (*sources, *self.fields.plugins)}
+        components = [variant.spec for axis in self.axes for variant in self.variants(axis)]
+        plugins = sources_of(list(known.values()), *components)
+        resolved = {**self.resolved, "plugins": [source.model_dump(mode="json") for source in plugins]}
+        return replace(self, fields=self.fields.model_copy(update={"plugins": plugins}), resolved=resolved)
+
     def variants(self, axis: str) -> Iterator[Variant]:
         """Every variant of every item of an axis, in order."""
         for entry in self.axes[axis]:
@@ -163,10 +178,11 @@ class Study:
             datasets: kind of each data set -> its facts (the catalog's).
 
         Raises:
-            DataMissing: a data set of the study has no facts.
+            DataMissing: a data set of the study has no facts. SpecError: the code of a part of its own is not stated.
         """
         seeds = self.fields.seed_list()
         schedules: dict[tuple[int, int, float | None], Schedule] = {}
+        sources: dict[tuple[int, int, int], tuple[PluginSource, ...]] = {}
         for combination in combinations(self.fields, self.axes):
             # Components are shared by identity: a study has a million trials and a few hundred components.
             said = combination.schedule.spec
@@ -175,6 +191,10 @@ class Study:
             facts = dataset_facts(combination.workload.spec, datasets)
             if key not in schedules:
                 schedules[key] = said.resolve(total_steps(combination.workload.spec, facts), beta2)
+            parts = (combination.workload.spec, combination.optimizer.spec, combination.schedule.spec)
+            which = (id(parts[0]), id(parts[1]), id(parts[2]))
+            if which not in sources:
+                sources[which] = sources_of(self.fields.plugins, *parts)
             yield TrialSpec(
                 workload=combination.workload.spec,
                 optimizer=combination.optimizer.spec,
@@ -182,6 +202,7 @@ class Study:
                 peak_lr=combination.peak_lr,
                 seed=seeds[combination.seed_index],
                 dataset_sha256=facts.sha256 if facts else None,
+                plugins=sources[which],
                 swept=combination.swept,
                 names=(combination.workload.name, combination.optimizer.name, combination.schedule.name),
             )
@@ -332,6 +353,8 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
     document = fields.model_dump(mode="json")
     if fields.budget is None:  # a field that came later: a study without it keeps its spec hash
         del document["budget"]
+    if not fields.plugins:  # a study without parts of its own keeps the hash that it had before there were any
+        del document["plugins"]
     for index, probe in enumerate(fields.probes):
         document["probes"][index]["name"] = probe_name(probe)
     for axis, entries in axes.items():

@@ -10,6 +10,7 @@ from typing import Literal
 from schemas.base import NonNegativeInt, PositiveInt, Spec, canonical_json, content_hash, without_defaults
 from schemas.catalog import DatasetFacts, num_train_examples
 from schemas.optimizers import Optimizer
+from schemas.plugins import PluginOptimizer, PluginSource
 from schemas.probes import Probe
 from schemas.schedules import Schedule
 from schemas.workloads import Analytic, LanguageModel, Workload
@@ -79,6 +80,8 @@ class TrialSpec:
     peak_lr: float
     seed: Seed
     dataset_sha256: str | None = None
+    plugins: tuple[PluginSource, ...] = ()
+    """The code of its own parts, if it has any."""
     swept: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
     """Path -> value for each `{sweep: [...]}` that this trial took a value of."""
     names: tuple[str, str, str] = field(default=("", "", ""), hash=False, compare=False)
@@ -101,6 +104,7 @@ class TrialSpec:
             b'"dataset_sha256":' + _canonical_scalar(self.dataset_sha256),
             b'"optimizer":' + _canonical_component(self.optimizer),
             b'"peak_lr":' + _canonical_scalar(self.peak_lr),
+            b'"plugins":' + _canonical_sources(self.plugins) if self.plugins else b"",
             b'"schedule":' + _canonical_component(self.schedule),
             b'"science_revision":' + _canonical_scalar(SCIENCE_REVISION),
             b'"seed":' + _canonical_seed(self.seed) if with_seed else b"",
@@ -120,10 +124,16 @@ def _canonical_seed(seed: Seed) -> bytes:
 
 
 @lru_cache(maxsize=65536)
+def _canonical_sources(sources: tuple[PluginSource, ...]) -> bytes:
+    return canonical_json([source.model_dump() for source in sources])
+
+
+@lru_cache(maxsize=65536)
 def _canonical_component(component: Workload | Optimizer | Schedule) -> bytes:
     said = without_defaults(component)
     # A name is how a person calls it; rates are stated per trial; evaluation is part of the measurement id.
-    for outside_identity in ("name", "peak_lrs", "evaluation"):
+    named_by = "label" if isinstance(component, PluginOptimizer) else "name"
+    for outside_identity in (named_by, "peak_lrs", "evaluation"):
         said.pop(outside_identity, None)
     return canonical_json(said)
 
@@ -161,6 +171,7 @@ class PackTask:
     chunk_steps: int = 100
     device: Literal["cpu", "cuda"] = "cpu"
     stacked: bool = True
+    """Whether a graph serves all members at once; if not, the pack has one slot and runs as its parts are written."""
 
     @property
     def workload(self) -> Workload:

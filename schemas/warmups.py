@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from schemas.base import Fraction, NonNegativeInt, PositiveFloat, Spec
 from schemas.closed_loops import SmoothnessLawWarmup
+from schemas.plugins import Plugin
 from schemas.second_moment import first_rectified, radam_factor, time_constant
 
 Below1 = Annotated[float, Field(ge=0, lt=1)]
@@ -227,6 +228,17 @@ class RAdamWarmup(_FromBeta2, _Asymptotic):
         return min(reached + 1, total_steps)
 
 
+class PluginWarmup(Plugin, _Lengthed):
+    """A schedule of your own: `f(step, warmup_steps, total_steps, **options)` is the factor of update `step`, 0 to 1.
+
+    It is asked for every update of the run; the decay multiplies it after `warmup_steps`. A schedule that has its own
+    decay stands beside `decay: {kind: constant}`.
+    """
+
+    GROUP = "schedules"
+    ENDS_AT_PEAK = False  # nobody can say
+
+
 Warmup = Annotated[
     NoWarmup
     | LinearWarmup
@@ -241,7 +253,8 @@ Warmup = Annotated[
     | ExponentialConcaveWarmup
     | UntunedExponentialWarmup
     | RAdamWarmup
-    | SmoothnessLawWarmup,
+    | SmoothnessLawWarmup
+    | PluginWarmup,
     Field(discriminator="kind"),
 ]
 

@@ -12,6 +12,7 @@ from schemas.base import (
     Spec,
 )
 from schemas.functions import AnalyticFunction
+from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 
 Precision = Literal["float64", "float32", "bfloat16_autocast"]
 
@@ -71,7 +72,7 @@ class ViT(Spec):
         return self
 
 
-Model = Annotated[MLP | ResNet | ViT, Field(discriminator="kind")]
+Model = Annotated[MLP | ResNet | ViT | PluginModel, Field(discriminator="kind")]
 
 
 class GPT(Spec):
@@ -157,7 +158,7 @@ class FashionMNIST(_Photographs):
     kind: Literal["fashion_mnist"]
 
 
-Dataset = Annotated[Digits | CIFAR10 | FashionMNIST, Field(discriminator="kind")]
+Dataset = Annotated[Digits | CIFAR10 | FashionMNIST | PluginDataset, Field(discriminator="kind")]
 
 
 def _no_augmentation(value: object) -> object:
@@ -221,7 +222,7 @@ class MSE(Spec):
     kind: Literal["mse"]
 
 
-Loss = Annotated[CrossEntropy | MSE, Field(discriminator="kind")]
+Loss = Annotated[CrossEntropy | MSE | PluginLoss, Field(discriminator="kind")]
 
 
 class Budget(Spec):

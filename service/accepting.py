@@ -1,15 +1,18 @@
 """Whether there is room for a study under the quota of its key: asked before anything of it is expanded."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from schemas.study import Study
+from schemas.errors import SpecError
+from schemas.own_parts import part_problems
+from schemas.study import Study, parse_study
 from service.requests import Request
 from service.settings import Settings
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import Usage
 from workers.ledger.submitting import check_growth
 from workers.planning import expand_trials
-from workers.studies import published_datasets
+from workers.studies import published_datasets, published_plugins
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,24 @@ class Growth:
     """Updates that those make in full."""
 
 
+NOT_LISTED = "a part that the operator of this service has installed and listed (serve --plugin GROUP:NAME)"
 ALONE = Growth(Usage(0, 0, 0, 0))
 """For one that is not submitted: only what would never fit is refused."""
+
+
+def parsed(ledger: Ledger, settings: Settings, document: Any) -> Study:
+    """A document as a study, with the code of its own parts stated: those that the operator has installed and listed.
+
+    Raises:
+        SpecError: it is refused, or names a part that is not listed.
+    """
+    study = parse_study(document, settings.limits)
+    if not study.has_own_parts():
+        return study
+    known = published_plugins(ledger)
+    if problems := part_problems(study, known, NOT_LISTED):
+        raise SpecError(problems)
+    return study.pinned([facts.source for facts in known.values()])
 
 
 def accepted(ledger: Ledger, settings: Settings, study: Study, growth: Growth = ALONE) -> Request:

@@ -52,6 +52,8 @@ def calibrate(
         "spec": dict(request.study.resolved),
         "datasets": {kind: facts.model_dump(mode="json") for kind, facts in request.datasets.items()},
         "data": str(places.data),
+        "own": request.own.to_json(),
+        "plugins": list(map(str, places.plugins)),
         "device_class": device_class,
         "budget_s": budget_s,
     }

@@ -33,6 +33,7 @@ _PLANNED = {
         "linear-80": "80 of 400 steps",
         "convex-80": "80 of 400 steps",
     },
+    "unstacked": {},
 }
 
 
@@ -59,7 +60,9 @@ def examples() -> dict[str, dict[str, Any]]:
         "list_trials": {JSON: _page(trial)},
         "get_trial": {JSON: trial},
         "read_trial_records": {JSON: {"items": seen["rows"], "next": None}},
-        "get_catalog": {JSON: {"kinds": [_kind()], "study": {"type": "object"}, "datasets": [seen["dataset"]]}},
+        "get_catalog": {
+            JSON: {"kinds": [_kind()], "study": {"type": "object"}, "datasets": [seen["dataset"]], "plugins": []}
+        },
         "list_presets": {JSON: _page({"name": PRESET, "description": preset_description(PRESET)})},
         "get_preset": {JSON: parse_document(preset_text(PRESET)), YAML: preset_text(PRESET)},
         "get_openapi": {JSON: {"openapi": "3.1.0", "info": {"title": "warmup-bench", "version": "1"}, "paths": {}}},

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from schemas.study import parse_study
-from service.accepting import Growth, accepted
+from service.accepting import Growth, accepted, parsed
 from service.security import Principal
 from service.settings import Settings
 from service.studies import visible_head
@@ -34,7 +33,7 @@ def extend(
     # Before the document is expanded: the quota may be used up by now, and the trials be there.
     if asked is not None and (before := ledger.replayed_extension(*asked)) is not None:
         return ExtendResult(before.head, before.round, before.num_new, is_replayed=True)
-    study = parse_study(document(), settings.limits)
+    study = parsed(ledger, settings, document())
     growth = Growth(ledger.usage_of_study(row.id), num_trials_there=row.total, steps_there=row.steps)
     request = accepted(ledger, settings, study, growth)
     quota = settings.quotas.as_quota()

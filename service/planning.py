@@ -1,7 +1,7 @@
 """What `plan` answers, in one object: for the command line and for the API alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class PlannedStudy:
     warmup_steps: Mapping[str, str]
     """Schedule -> its warmup in steps, per workload."""
     budget: PlannedBudget | None = None
+    unstacked: Mapping[str, str] = field(default_factory=dict)
+    """Workload and optimizer -> why their trials train alone."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -75,6 +77,7 @@ class PlannedStudy:
             "trials_done": self.done,
             "warmup_steps": dict(self.warmup_steps),
             "budget": None if self.budget is None else asdict(self.budget),
+            "unstacked": dict(self.unstacked),
             "spec": dict(self.study.resolved),
         }
 
@@ -116,13 +119,20 @@ def plan_request(
         done, past = _known(ledger, request, device_class, owner, most_studies)
         calibrated = _calibrated(ledger, request, device_class)
     trials = [trial for trial in request.trials if trial.trial_id not in done]
-    packs = plan_packs(trials, datasets, device_class=device_class)
+    packs = plan_packs(trials, datasets, own=request.own, device_class=device_class)
     plans = measurement_plans(request.trials, study.fields, datasets)
     count = workers or (num_cores() if device_class == "cpu" else len(cards()))
     cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past, calibrated=calibrated)
     said = _warmup_steps(study, datasets)
     budget = _budget(study, gradients_of_packs(trials, packs, plans))
-    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget)
+    alone = request.unstacked()
+    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget, alone)
+
+
+def notes(request: Request) -> list[str]:
+    """What a person should know before it trains: which trials are not stacked, and which probe points are left out."""
+    alone = [f"unstacked: {why} ({pair}): its trials train one by one" for pair, why in request.unstacked().items()]
+    return alone + thinning_notes(request)
 
 
 def thinning_notes(request: Request) -> list[str]:
@@ -143,7 +153,7 @@ def _known(
     ledger: Ledger, request: Request, device_class: str, owner: str | None, most_studies: int
 ) -> tuple[set[str], dict[str, list[PastPack]]]:
     """What is here: trials that are done, and group key -> packs of the planned size that ran before."""
-    packs = plan_packs(request.trials, request.datasets, device_class=device_class)
+    packs = plan_packs(request.trials, request.datasets, own=request.own, device_class=device_class)
     rows, _ = ledger.list_studies(most_studies, owner=owner)
     ran = [pack for row in rows if row.device_class == device_class for pack in ledger.packs(row.id, [PackState.DONE])]
     return _done(ledger, request, packs, ran, owner), _past(ledger, device_class, packs, ran)
@@ -182,7 +192,7 @@ def _past(ledger: Ledger, device_class: str, packs: list[PackPlan], ran: list[Pa
 
 def _calibrated(ledger: Ledger, request: Request, device_class: str) -> dict[str, Calibration]:
     """Group key -> what was measured of packs of the planned size, where none has run to its end since."""
-    packs = plan_packs(request.trials, request.datasets, device_class=device_class)
+    packs = plan_packs(request.trials, request.datasets, own=request.own, device_class=device_class)
     found = {}
     for key, size in {pack.group_key: pack.size for pack in packs}.items():
         row = ledger.calibration(device_class, key, size)

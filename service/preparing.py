@@ -10,6 +10,7 @@ from schemas.study import Study
 from schemas.trials import TrialSpec
 from service.requests import Request
 from workers.extending import ExtendResult, extend_study
+from workers.inspecting import remember
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
@@ -42,7 +43,8 @@ def prepare(ledger: Ledger, request: Request, places: Places, out: Path | None) 
             check_folder(folder, known.id)
             return Prepared(ledger.continue_study(known.id), study, folder, is_new=False)
         check_folder(_folder(out, study, "new"), None)
-        publish_data(ledger, places.data)
+        publish_data(ledger, places.data, request.own.datasets)
+        remember(request.own, study, places.home)
         row = create_study(ledger, study, request.trials)
     return Prepared(row, study, _folder(out, study, row.id), is_new=True)
 
@@ -59,7 +61,8 @@ def prepare_wider(
         row = ledger.find_study(words)
         folder = _folder(out, request.study, row.id)
         check_folder(folder, row.id)
-        publish_data(ledger, places.data)
+        publish_data(ledger, places.data, request.own.datasets)
+        remember(request.own, request.study, places.home)
         found = extend_study(ledger, row.id, request.study, request.trials)
     return Prepared(ledger.study(row.id), request.study, folder, is_new=False), found
 

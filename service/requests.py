@@ -6,12 +6,15 @@ from typing import Any
 
 from schemas.catalog import DatasetFacts
 from schemas.errors import Problem, SpecError
+from schemas.own_parts import NO_PARTS, OwnParts
+from schemas.plugins import PluginDataset
 from schemas.study import Study, parse_study
 from schemas.trials import TrialSpec
 from schemas.workloads import Analytic
 from workers.cards import cards
 from workers.cores import num_cores
 from workers.data import facts_of
+from workers.inspecting import inspect_parts
 from workers.places import Places
 from workers.planning import expand_trials
 
@@ -26,6 +29,14 @@ class Request:
     study: Study
     trials: list[TrialSpec]
     datasets: Mapping[str, DatasetFacts]
+    own: OwnParts = NO_PARTS
+    """What was found out about the user's own parts; nothing where nobody has looked."""
+
+    def unstacked(self) -> dict[str, str]:
+        """Workload and optimizer -> why their trials train alone."""
+        pairs = {trial.names[:2]: (trial.workload, trial.optimizer) for trial in self.trials}
+        found = {names: self.own.why_unstacked(*pair) for names, pair in pairs.items()}
+        return {" x ".join(names): why for names, why in found.items() if why}
 
 
 def accept(document: Any, places: Places) -> Request:
@@ -37,9 +48,13 @@ def accept(document: Any, places: Places) -> Request:
     study = parse_study(document)
     if study.fields.execution.device == "cuda" and not cards():
         raise SpecError([Problem("execution.device", "cuda", "cpu or auto: there is no CUDA device here")])
+    own = inspect_parts(study, places)
     specs = [variant.spec for variant in study.variants("workloads") if not isinstance(variant.spec, Analytic)]
-    datasets = {kind: facts_of(spec, places.data) for kind, spec in {s.dataset.kind: s.dataset for s in specs}.items()}
-    return Request(study, expand_trials(study, datasets), datasets)
+    named = {spec.dataset.kind: spec.dataset for spec in specs if not isinstance(spec.dataset, PluginDataset)}
+    datasets = {kind: facts_of(dataset, places.data) for kind, dataset in named.items()}
+    datasets |= {facts.kind: facts for facts in own.datasets}
+    study = study.pinned(own.sources()) if own.plugins else study
+    return Request(study, expand_trials(study, datasets, own=own), datasets, own)
 
 
 def check_workers(workers: int | None) -> None:

@@ -219,6 +219,8 @@ class PlanResource(Resource):
     """Probe -> (points kept, points asked for), where the budget did not allow all."""
     warmup_steps: dict[str, str]
     """Schedule -> its warmup in steps, per workload."""
+    unstacked: dict[str, str]
+    """Workload and optimizer -> why their trials train one by one; none where nobody has built them yet."""
     spec: dict[str, Any]
 
 
@@ -249,6 +251,18 @@ class KindResource(Resource):
     json_schema: Annotated[dict[str, Any], Field(alias="schema")]
 
 
+class PluginResource(Resource):
+    """An installed part that the operator has listed, so that studies may name it."""
+
+    group: str
+    name: str
+    distribution: str
+    version: str
+    sha256: Sha256
+    options: list[str]
+    """Names of what it takes; those that it needs first."""
+
+
 class CatalogResource(Resource):
     """Everything that a study may name."""
 
@@ -256,6 +270,7 @@ class CatalogResource(Resource):
     study: dict[str, Any]
     """The JSON Schema (2020-12) of a study document."""
     datasets: list[DatasetResource]
+    plugins: list[PluginResource]
 
 
 class Health(Resource):

@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from schemas.errors import PlaceRefused, Problem, SpecError
+from schemas.plugins import Group
 from service.app import create_app
 from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
@@ -30,10 +31,11 @@ from service.logs import configure_logging
 from service.protocol import ProblemProtocol
 from service.settings import Settings, read_settings
 from workers.cores import num_cores
+from workers.inspecting import inspect_installed
 from workers.ledger.ledger import Ledger
 from workers.places import Places
 from workers.shared_records import check_shared_records
-from workers.studies import publish_data
+from workers.studies import publish_data, publish_plugins
 
 MAX_RUNNING = 2
 LOCK = "serve.lock"
@@ -59,6 +61,8 @@ class ServeOptions:
     """None: embedded, with the home's own ledger."""
     max_running: int | None = None
     only: Literal["api", "controller"] | None = None
+    plugins: tuple[tuple[Group, str], ...] = ()
+    """Installed parts that studies may name."""
     names_records: bool = True
     """Whether a place for the records was named: one of a database's processes must read what another has written."""
 
@@ -128,6 +132,7 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
             check_shared_records(ledger, places.records)
         if options.has_controller:
             publish_data(ledger, places.data)
+            publish_plugins(ledger, inspect_installed(options.plugins))
         key = _embedded_key(ledger, places.home, say) if options.database_url is None and options.has_api else None
         _run(options, settings, ledger, listener, _Ready(options, ledger, url, key, say))
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from schemas.errors import StudyNotFound
 from schemas.problems import show
-from schemas.study import Study, parse_study
+from schemas.study import Study
 from schemas.trials import TrialState
-from service.accepting import Growth, accepted
+from service.accepting import Growth, accepted, parsed
 from service.codes import Code
 from service.cursors import bad_cursor, seal, unseal
 from service.errors import ApiProblem
@@ -56,7 +56,7 @@ def submit(
     Raises:
         SpecError, DataMissing, QuotaExceeded, IdempotencyConflict.
     """
-    study = parse_study(document, settings.limits)
+    study = parsed(ledger, settings, document)
     known = ledger.replayed(principal.owner, idempotency) if idempotency is not None else None
     if known is None:
         asked = Growth(ledger.usage(principal.key_id), num_studies=1)
@@ -80,7 +80,7 @@ def plan(ledger: Ledger, settings: Settings, principal: Principal, document: Any
     Raises:
         SpecError, DataMissing, QuotaExceeded.
     """
-    request = accepted(ledger, settings, parse_study(document, settings.limits))
+    request = accepted(ledger, settings, parsed(ledger, settings, document))
     owner = principal.owner
     return plan_request(
         request, ledger, settings.places.home, settings.workers, owner=owner, most_studies=PLAN_STUDIES

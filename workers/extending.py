@@ -173,7 +173,8 @@ def _problems(row: StudyRow, study: Study, trials: Sequence[TrialSpec], kept: _K
     device, planned = study.fields.execution.device, row.device_class
     if planned is not None and device != "auto" and (device == "cpu") != (planned == "cpu"):
         problems.append(Problem("execution.device", device, f"auto: the study's trials are trained on {planned}"))
-    if kept.gone:
+    problems += _source_problems(parse_study(row.spec), study)
+    if kept.gone and not problems:
         problems += _gone_problems(parse_study(row.spec), study, trials, kept.gone)
     if kept.measured_otherwise:
         workloads = {old.workload for old in kept.measured_otherwise}
@@ -181,6 +182,16 @@ def _problems(row: StudyRow, study: Study, trials: Sequence[TrialSpec], kept: _K
             _trials_problem(kept.measured_otherwise, "that this version of the program measures otherwise")
         ]
     return problems + _renamed_problems(kept.renamed)
+
+
+def _source_problems(old: Study, study: Study) -> list[Problem]:
+    """Own parts whose code is another by now: their trials would be another study's."""
+    had = {source.key: source for source in old.fields.plugins}
+    return [
+        Problem(f"plugins[{index}]", str(source), f"{had[source.key]}, as the study has it")
+        for index, source in enumerate(study.fields.plugins)
+        if had.get(source.key, source) != source
+    ]
 
 
 def _gone_problems(old: Study, study: Study, trials: Sequence[TrialSpec], gone: list[TrialRow]) -> list[Problem]:

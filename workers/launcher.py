@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import marks
-from workers.places import LEDGER, Places
+from workers.places import LEDGER, PLUGINS, Places
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE = 0, 1, 3, 4, 5, 6
 """A driver's exit status: final; failed; stopped, to be continued; another driver has the study; to be started again,
@@ -30,6 +30,7 @@ _SCRUBBED = (
     # Inside a Ray job these name its cluster and its working directory.
     *("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK"),
     "WARMUP_BENCH_DATABASE_URL",
+    PLUGINS,
 )
 
 
@@ -127,6 +128,10 @@ def ray_environment(token: str | None = None) -> dict[str, str]:
     }
 
 
+def _places(places: Places) -> dict[str, str]:
+    return {LEDGER: places.ledger} | ({PLUGINS: os.pathsep.join(map(str, places.plugins))} if places.plugins else {})
+
+
 def _start(
     command: list[str],
     study_id: str,
@@ -147,7 +152,7 @@ def _start(
             stdout=output,
             stderr=subprocess.STDOUT,
             # Not a flag: it may hold a password, and everybody on this machine may read those.
-            env=child_environment(study_id) | {LEDGER: places.ledger} | (environment or {}),
+            env=child_environment(study_id) | _places(places) | (environment or {}),
             cwd=tempfile.gettempdir(),
             # A group of its own: Ctrl-C at the terminal reaches the command alone, which asks the driver to stop.
             # A nice one stays in its parent's session: Linux weighs processes by niceness within a session only, and

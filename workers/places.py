@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ HOME, RECORDS, DATA, TRACKING = (
     "--data (WARMUP_BENCH_DATA)",
     "--tracking-uri (MLFLOW_TRACKING_URI)",
 )
+PLUGIN = "--plugin"
+PLUGINS = "WARMUP_BENCH_PLUGIN_FILES"
+"""Environment variable of a child process: Places.plugins of the one that started it."""
 LEDGER = "WARMUP_BENCH_LEDGER"
 """Environment variable of a child process: Places.ledger of the one that started it."""
 _WRITABLE = "a folder that can be made and written"
@@ -36,6 +39,8 @@ class Places:
     data: Path
     tracking_uri: str | None
     """None: no tracking."""
+    plugins: tuple[Path, ...] = ()
+    """Files that were named with --plugin."""
 
     @classmethod
     def resolve(
@@ -46,12 +51,14 @@ class Places:
         data: str | None = None,
         tracking_uri: str | None = None,
         ledger: str | None = None,
+        plugins: Iterable[str] = (),
         environment: Mapping[str, str] = os.environ,
     ) -> "Places":
         """Places from flags, then environment variables, then the home folder (default `~/.warmup-bench`).
 
         Raises:
-            PlaceRefused: one that can be no folder, or a tracking URI that MLflow cannot keep runs at.
+            PlaceRefused: one that can be no folder, a tracking URI that MLflow cannot keep runs at, a plugin that is no
+                file.
         """
         root = as_folder(HOME, home or environment.get("WARMUP_BENCH_HOME") or "~/.warmup-bench")
         record_place = records or environment.get("WARMUP_BENCH_RECORDS") or str(root / "records")
@@ -65,6 +72,7 @@ class Places:
             records=record_place if "://" in record_place else str(as_folder(RECORDS, record_place)),
             data=as_folder(DATA, data_place),
             tracking_uri=resolve_tracking_uri(tracker, root),
+            plugins=tuple(_as_file(path) for path in plugins),
         )
 
     def flags(self) -> list[str]:
@@ -108,6 +116,14 @@ class Places:
     def study_folder(self, study_id: str) -> Path:
         """Where a study's result folder is kept when no other place is asked for."""
         return self.home / "studies" / study_id
+
+
+def _as_file(text: str) -> Path:
+    check_text(PLUGIN, text)
+    path = Path(text).expanduser().absolute()
+    if not path.is_file() or path.suffix != ".py":
+        raise _refused(PLUGIN, text, "no file FILE.py" if not path.is_file() else "no .py file", "a Python file")
+    return path
 
 
 def as_folder(what: str, text: str) -> Path:

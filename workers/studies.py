@@ -1,8 +1,12 @@
 """Puts a study into the ledger: its data published, its trials expanded, all in one transaction."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.own_parts import OwnParts
+from schemas.plugins import PluginFacts
 from schemas.study import Study
 from schemas.trials import TrialSpec, total_steps
 from workers.data import scan
@@ -11,12 +15,29 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 
 
-def publish_data(ledger: Ledger, data_dir: Path) -> None:
-    """Bring the catalog up to what lies in the data directory (and what comes with installed packages)."""
-    for facts in scan(data_dir):
+def publish_data(ledger: Ledger, data_dir: Path, own: Iterable[DatasetFacts] = ()) -> None:
+    """Bring the catalog up to what lies in the data directory (and what comes with installed packages).
+
+    Args:
+        own: of the user's own data sets, what was found out about them.
+    """
+    for facts in (*scan(data_dir), *own):
         known = ledger.dataset(facts.kind)
         if known is None or known.sha256 != facts.sha256 or known.facts != facts.model_dump(mode="json"):
             ledger.publish_dataset(facts.kind, facts.sha256, facts.model_dump(mode="json"))
+
+
+def publish_plugins(ledger: Ledger, own: OwnParts) -> None:
+    """Say which installed parts the studies of a service may name: these alone. Publish the data sets among them."""
+    ledger.set_plugin_manifest(json.dumps([facts.model_dump(mode="json") for facts in own.plugins], sort_keys=True))
+    for facts in own.datasets:
+        ledger.publish_dataset(facts.kind, facts.sha256, facts.model_dump(mode="json"))
+
+
+def published_plugins(ledger: Ledger) -> dict[tuple[str, str], PluginFacts]:
+    """(group, name) -> what is known of each part that a service accepts."""
+    found = [PluginFacts.model_validate(row) for row in json.loads(ledger.plugin_manifest() or "[]")]
+    return {facts.source.key: facts for facts in found}
 
 
 def published_datasets(ledger: Ledger) -> dict[str, DatasetFacts]:

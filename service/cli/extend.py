@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import Problem, SpecError
-from service.cli.options import Data, Home, Json, Out, Records, StudyId, TrackingUri, Workers, places, print_json, say
+from service.cli.options import (
+    Data,
+    Home,
+    Json,
+    Out,
+    Plugins,
+    Records,
+    StudyId,
+    TrackingUri,
+    Workers,
+    places,
+    print_json,
+    say,
+)
 from service.cli.server import KeyFile, ServerAddress, connected, find_study, named_server, study_json
 
 if TYPE_CHECKING:
@@ -21,6 +34,7 @@ def extend(
     records: Records = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
+    plugin: Plugins = None,
     workers: Workers = None,
     server: ServerAddress = None,
     key_file: KeyFile = None,
@@ -34,14 +48,15 @@ def extend(
             "--records": records,
             "--data": data,
             "--tracking-uri": tracking_uri,
+            "--plugin": plugin and plugin[0],
             "--workers": workers,
         }
         _extend_there(there, study, file, {flag: value for flag, value in ours.items() if value is not None}, as_json)
         return
-    where = places(home, records, data, tracking_uri)
+    where = places(home, records, data, tracking_uri, plugin)
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
     from service.cli.run import see_through
-    from service.planning import thinning_notes
+    from service.planning import notes
     from service.preparing import prepare_wider
     from service.requests import accept, check_workers
     from service.spec_files import read_document
@@ -53,7 +68,7 @@ def extend(
     with Ledger.open(where.home, create=False) as ledger:
         prepared, found = prepare_wider(ledger, study, request, where, out)
         say(_opening(found, file, is_same_spec=found.row.spec_hash == request.study.spec_hash))
-        for note in thinning_notes(request):
+        for note in notes(request):
             say(note)
         status = see_through(ledger, prepared, where, workers, as_json=as_json)
     raise typer.Exit(status)

@@ -38,6 +38,10 @@ TrackingUri = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY", help=STUDY_HELP)]
 Out = Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="A file with parts of your own (may be given several times)."),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", parser=integer("--workers"), metavar="INTEGER", help="Trainers (default: one per core)."),
@@ -45,14 +49,18 @@ Workers = Annotated[
 
 
 def places(
-    home: str | None, records: str | None = None, data: str | None = None, tracking_uri: str | None = "none"
+    home: str | None,
+    records: str | None = None,
+    data: str | None = None,
+    tracking_uri: str | None = "none",
+    plugins: list[str] | None = None,
 ) -> Places:
     """Resolve places and say on stderr where the command acts.
 
     Args:
         tracking_uri: None asks the environment; a command that publishes nothing does not care what stands there.
     """
-    resolved = Places.resolve(home=home, records=records, data=data, tracking_uri=tracking_uri)
+    resolved = Places.resolve(home=home, records=records, data=data, tracking_uri=tracking_uri, plugins=plugins or ())
     say(f"warmup-bench: here, home {resolved.home}")
     return resolved
 

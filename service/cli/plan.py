@@ -8,6 +8,7 @@ from service.cli.options import (
     Data,
     Home,
     Json,
+    Plugins,
     Workers,
     human_bytes,
     human_seconds,
@@ -28,6 +29,7 @@ def plan(
     file: Annotated[str, typer.Argument(metavar="FILE|PRESET", help="The study.")],
     home: Home = None,
     data: Data = None,
+    plugin: Plugins = None,
     workers: Workers = None,
     calibrate: Annotated[
         bool,
@@ -36,7 +38,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Print trials, packs, gradients, HVPs, bytes, time, and the spec with every default filled in."""
-    where = places(home, data=data)
+    where = places(home, data=data, plugins=plugin)
     from service.planning import plan_study
     from service.requests import check_workers
     from service.spec_files import read_document
@@ -91,6 +93,7 @@ def lines_of(planned: Any) -> list[str]:
     lines += [f"budget      {said}" for said in _budget(planned)]
     budget = planned.study.fields.probe_budget
     lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
+    lines += [f"unstacked   {why} ({pair})" for pair, why in planned.unstacked.items()]
     lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import WarmupBenchError
-from service.cli.options import Data, Home, Json, Out, Records, TrackingUri, Workers, places, print_json, say
+from service.cli.options import Data, Home, Json, Out, Plugins, Records, TrackingUri, Workers, places, print_json, say
 
 if TYPE_CHECKING:
     from service.preparing import Prepared
@@ -29,13 +29,14 @@ def run(
     records: Records = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
+    plugin: Plugins = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Run a study and end with its verdict. Running it again continues with what is missing."""
-    where = places(home, records, data, tracking_uri)
+    where = places(home, records, data, tracking_uri, plugin)
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
-    from service.planning import thinning_notes
+    from service.planning import notes
     from service.preparing import prepare
     from service.requests import accept, check_workers
     from service.spec_files import read_document
@@ -48,7 +49,7 @@ def run(
     with Ledger.open(where.home) as ledger:
         prepared = prepare(ledger, request, where, out)
         say(_opening(prepared.row, prepared.is_new))
-        for note in thinning_notes(request):
+        for note in notes(request):
             say(note)
         status = see_through(ledger, prepared, where, workers, as_json=as_json)
     raise typer.Exit(status)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import Problem, SpecError
+from schemas.plugins import GROUPS, Group
 from schemas.problems import show
 from service.cli.options import Data, Home, Records, TrackingUri, integer, places, say
 
@@ -16,6 +17,14 @@ def _part(text: str) -> str:
     if text not in PARTS:
         raise SpecError([Problem("--only", show(text), " or ".join(PARTS))])
     return text
+
+
+def _listed(text: str) -> tuple[Group, str]:
+    group, _, name = text.partition(":")
+    if group not in GROUPS or not name:
+        allowed = f"GROUP:NAME of an installed part, GROUP one of {', '.join(GROUPS)}"
+        raise SpecError([Problem("--plugin", show(text), allowed)])
+    return group, name
 
 
 def serve(
@@ -54,6 +63,15 @@ def serve(
     only: Annotated[
         str | None, typer.Option("--only", parser=_part, metavar="api|controller", help="One of the two parts, alone.")
     ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="GROUP:NAME",
+            envvar="WARMUP_BENCH_SERVE_PLUGIN",
+            help="An installed part that studies may name, models:acme_vit say (may be given several times).",
+        ),
+    ] = None,
     records: Records = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
@@ -71,6 +89,7 @@ def serve(
         workers=workers,
         database_url=database_url,
         max_running=max_running,
+        plugins=tuple(_listed(text) for text in plugin or ()),
         only=only,  # type: ignore[arg-type]  # one of PARTS
         names_records=bool(records or os.environ.get("WARMUP_BENCH_RECORDS")),
     )

@@ -97,6 +97,12 @@ class CatalogDataset(resources.DatasetResource):
     model_config = _CONFIG
 
 
+class CatalogPlugin(resources.PluginResource):
+    """An installed part that studies may name."""
+
+    model_config = _CONFIG
+
+
 class Catalog(BaseModel):
     """Every kind that a study may name, and the data sets that are there."""
 
@@ -106,6 +112,8 @@ class Catalog(BaseModel):
     study: dict[str, Any]
     """The JSON Schema (2020-12) of a study document."""
     datasets: list[CatalogDataset]
+    plugins: list[CatalogPlugin] = []
+    """Parts that the operator has installed and listed."""
 
 
 class Page(BaseModel):

@@ -10,14 +10,16 @@ from starlette.responses import Response
 from schemas.functions import AnalyticFunction
 from schemas.json_schema import study_json_schema
 from schemas.optimizers import Optimizer
+from schemas.plugins import PluginFacts
 from schemas.probes import Probe
 from schemas.schedules import Decay, Warmup
 from schemas.tags import members
 from schemas.workloads import Dataset, Loss, Model, Text, TextModel, Workload
 from service.documented import problems
-from service.resources import CatalogResource, DatasetResource, KindResource
+from service.resources import CatalogResource, DatasetResource, KindResource, PluginResource
 from service.routes import answer
 from service.security import LedgerOf, Reader
+from workers.studies import published_plugins
 
 FAMILIES: dict[str, tuple[Any, ...]] = {
     "workload": (Workload,),
@@ -42,7 +44,13 @@ def get_catalog(caller: Reader, ledger: LedgerOf) -> Response:
         DatasetResource(kind=row.kind, sha256=row.sha256, facts=row.facts, published_at=row.published_at)
         for row in ledger.datasets()
     ]
-    return answer(CatalogResource(kinds=_kinds(), study=_study_schema(), datasets=datasets))
+    plugins = [_plugin(facts) for facts in published_plugins(ledger).values()]
+    return answer(CatalogResource(kinds=_kinds(), study=_study_schema(), datasets=datasets, plugins=plugins))
+
+
+def _plugin(facts: PluginFacts) -> PluginResource:
+    options = sorted(facts.parameters, key=lambda parameter: not parameter.is_required)
+    return PluginResource(**facts.source.model_dump(), options=[parameter.name for parameter in options])
 
 
 @cache

@@ -25,7 +25,10 @@ def test_the_notebook_lines_run_the_study_and_give_a_table_and_a_figure(tmp_path
     (tmp_path / "study.yaml").write_text(spec, encoding="utf-8")
     lines = block("python", "import warmup_bench").replace('study.figure("', 'figure = study.figure("')
     script = (
-        lines + "\nassert figure.data\nassert len(study.trials) == 30\nassert set(study.trials.state) == {'done'}\n"
+        lines
+        + "\nassert figure.data\nassert len(study.trials) == 30\nassert set(study.trials.state) == {'done'}\n"
+        + "assert list(table.index) == sorted(set(study.trials.peak_lr))\n"
+        + "assert len(best) == 3\nassert path.shape[0] == 3\n"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],

@@ -23,6 +23,7 @@ def classes(union) -> dict[str, type[BaseModel]]:
 
 
 WARMUP_CLASSES, DECAY_CLASSES = classes(Warmup), classes(Decay)
+del WARMUP_CLASSES["plugin"]  # a curve of the user's own
 CLOSED_LOOPS = {kind for kind, one in WARMUP_CLASSES.items() if one is SmoothnessLawWarmup}
 JUMPS = {"constant_low"}
 """Warmups that are meant to jump."""

@@ -32,7 +32,7 @@ REFUSED = {
     "wrong kind": (
         {"optimizers__0__kind": "adamx"},
         "optimizers[0].kind: got 'adamx', allowed sgd, adam, adamw, gi_adam, radam, lion, adamw_w2, lars, lamb,"
-        " schedule_free_adamw (did you mean adam?)",
+        " schedule_free_adamw, plugin (did you mean adam?)",
     ),
     "a kind that is a field here": (
         {"optimizers__0": {"kind": "nesterov", "momentum": 0.9}},
@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "wrong kind of a model": (
         {"workloads__0__model__kind": "mpl"},
-        "workloads[0].model.kind: got 'mpl', allowed mlp, resnet, vit (did you mean mlp?)",
+        "workloads[0].model.kind: got 'mpl', allowed mlp, resnet, vit, plugin (did you mean mlp?)",
     ),
     "a mirrored digit": (
         {"workloads__0__dataset": {"kind": "digits", "augmentation": "flip"}},
@@ -266,11 +266,8 @@ NOT_YET = {
     "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
     "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
     "workloads[0].task": {"workloads__0__task": "speech"},
-    "workloads[0].model.kind": {"workloads__0__model": {"kind": "plugin", "name": "acme_vit", "options": {}}},
-    "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "plugin", "name": "acme"}},
-    "workloads[0].loss.kind": {"workloads__0__loss": {"kind": "plugin", "name": "acme"}},
-    "optimizers[0].kind": {"optimizers__0": {"kind": "plugin", "name": "acme"}},
-    "schedules[0].warmup.kind": {"schedules__0__warmup": {"kind": "plugin", "name": "acme"}},
+    "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "fsdd"}},
+    "schedules[0].warmup.kind": {"schedules__0__warmup": {"kind": "polyak"}},
     "schedules[0].decay.cycle_momentum": {"schedules__0__decay": {"kind": "one_cycle", "cycle_momentum": True}},
     "schedules[0].warmup.optimum.kind": {
         "schedules__0__warmup": {

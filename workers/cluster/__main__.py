@@ -26,7 +26,7 @@ from workers.launcher import (
 )
 from workers.launcher import Driver as Child
 from workers.ledger.ledger import Ledger
-from workers.places import LEDGER, Places
+from workers.places import LEDGER, PLUGINS, Places
 from workers.results.report_version import mark_report
 from workers.shared_ray import HOST
 
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             data=options.data,
             tracking_uri=options.tracking_uri,
             ledger=os.environ.get(LEDGER),
+            plugins=[path for path in os.environ.get(PLUGINS, "").split(os.pathsep) if path],
         )
         with Ledger.open(places.ledger) as ledger:
             heartbeat = Heartbeat.acquire(ledger, options.study)

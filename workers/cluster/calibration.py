@@ -1,6 +1,7 @@
 """`python -m workers.cluster.calibration`: what a few steps and a probe point of each kind of pack cost on this device.
 
-Reads one JSON object: `spec`, `datasets` (facts), `data` (folder), `device_class`, `budget_s`. Writes two lines of JSON
+Reads one JSON object: `spec`, `datasets` (facts), `data` (folder), `own` (parts of the user's own, as they were found),
+`plugins` (files), `device_class`, `budget_s`. Writes two lines of JSON
 for each kind of pack: `{"begins": ...}`, then the calibration. Trains nothing that is kept.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts
+from schemas.own_parts import OwnParts
 from schemas.study import parse_study
 from schemas.trials import Member, PackTask, ProbePoints, TrialSpec
 from schemas.workloads import Analytic, Evaluation
@@ -22,6 +24,7 @@ from workers.planning import MeasurementPlan, expand_trials, gradients_per_step,
 from workers.planning.calibration import Calibration
 from workers.planning.measurement import Key, measurement_key
 from workers.planning.packs import PackPlan
+from workers.plugins import use_files
 
 STRETCHES = 5
 """Into so many the measured steps are cut at most: the first is warm-up, the others say how far times spread."""
@@ -36,11 +39,14 @@ def main() -> int:
 
     torch.set_num_threads(1)
     asked = json.load(sys.stdin)
+    sys.stdout = sys.stderr  # what a user's own code prints is no answer
+    use_files(asked["plugins"])
+    own = OwnParts.from_json(asked["own"])
     study = parse_study(asked["spec"])
     datasets = {kind: DatasetFacts.model_validate(facts) for kind, facts in asked["datasets"].items()}
-    trials = expand_trials(study, datasets)
+    trials = expand_trials(study, datasets, own=own)
     plans = measurement_plans(trials, study.fields, datasets)
-    packs = plan_packs(trials, datasets, device_class=asked["device_class"])
+    packs = plan_packs(trials, datasets, own=own, device_class=asked["device_class"])
     # The fullest pack of each kind stands for all of them.
     groups = {pack.group_key: pack for pack in sorted(packs, key=lambda pack: len(pack.trial_ids))}
     by_id = {trial.trial_id: trial for trial in trials}
@@ -68,6 +74,7 @@ def task_of(
         probes=probes,
         chunk_steps=pack.chunk_steps,
         device="cpu" if device_class == "cpu" else "cuda",
+        stacked=not pack.unstacked,
     )
 
 
@@ -178,8 +185,9 @@ def _gradient_s(
 
 
 def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+    assert sys.__stdout__ is not None
+    sys.__stdout__.write(json.dumps(what) + "\n")
+    sys.__stdout__.flush()
 
 
 if __name__ == "__main__":

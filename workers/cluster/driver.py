@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from schemas.errors import PlaceError, WarmupBenchError
+from schemas.own_parts import NO_PARTS
 from schemas.study import BUDGET_USED_UP, Study, StudyBudget, parse_study
 from schemas.trials import TrialState
 from workers.cards import cards
@@ -26,6 +27,7 @@ from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
 from workers.cores import num_cores
+from workers.inspecting import recall
 from workers.ledger.inputs import Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
@@ -81,6 +83,7 @@ class Driver:
         self._spending = Spending(None)
         self.reason = ""
         """Why a study that is done has trials that were not trained; else empty."""
+        self._own = NO_PARTS
 
     def run(self) -> TrialState:
         """Train what is not final. Returns the state that the trials allow: done, cancelled, or queued (stopped).
@@ -113,18 +116,25 @@ class Driver:
         device = _device(study.fields.execution.device)
         gpus = len(cards()) if device == "cuda" else 0
         workers = self._num_workers or gpus or num_cores()
+        self._own = recall(study, self._places)  # before Ray starts: both take the machine whole
         if self._reason_to_stop() or self._has_planned_reuse_alone(study, device):
             return
         self._share.num_workers = workers
         with self._ray(workers, gpus) as ray_here:
-            trials = StudyTrials(study, self._ledger.insist(datasets_of))
+            trials = self._trials(study)
             while not ray_here.ready(POLL_S):
                 if self._reason_to_stop():
                     return
             if self._reason_to_stop():
                 return
             self._slots = Slots(
-                lambda: start_trainer(self._places.records, str(self._places.data), device, min(1.0, gpus / workers)),
+                lambda: start_trainer(
+                    self._places.records,
+                    str(self._places.data),
+                    device,
+                    min(1.0, gpus / workers),
+                    list(map(str, self._places.plugins)),
+                ),
                 self._share.now(),
                 ray_here.check,
             )
@@ -136,6 +146,9 @@ class Driver:
             self._queue = deque(self._ledger.packs(self._study_id, [PackState.QUEUED]))
             self._feed(trials, device)
 
+    def _trials(self, study: Study) -> StudyTrials:
+        return StudyTrials(study, self._ledger.insist(datasets_of), self._own)
+
     def _ray(self, workers: int, gpus: int) -> AbstractContextManager[BackgroundRay]:
         if self._ray_host is not None:
             return attached_ray(self._ray_host, f"study-{self._study_id}")
@@ -145,7 +158,7 @@ class Driver:
         """Whether no trial has to be trained, because all are finished in other studies: then no Ray is started."""
         if self._is_planned() or not self._ledger.may_be_all_reused(self._study_id):
             return False
-        trials = StudyTrials(study, self._ledger.insist(datasets_of))
+        trials = self._trials(study)
         self._write_plans(trials, facts_without_trainer(device))
         return not self._unfinished()
 

@@ -8,16 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from schemas.errors import CorruptRecord, PlaceError
+from schemas.plugins import PluginDataset
 from schemas.trials import PackTask, TrialResult, TrialState
 from schemas.workloads import Analytic, LanguageModel
 from workers.cluster.orders import PackOrder, Progress
 from workers.data import TextArrays, load, windows
+from workers.plugins import PluginFailed, PluginMissing, SourceChanged, check_sources
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
 from workers.science.datasets import DataArrays
 from workers.science.trainer import PackTrainer
 
 CHECKPOINT_EVERY_S = 20.0
 """At most this much training is done again when a machine is lost."""
+
+OWN_PART_ERRORS = (PluginFailed, PluginMissing, SourceChanged)
+"""Their messages are the reason; where in the user's code it was is in the log."""
 
 
 class PackRunner:
@@ -62,6 +67,8 @@ class _Attempt:
         self._store = store
         self._parent = parent
         self._began = self._saved_at = time.monotonic()
+        for member in order.task.members:
+            check_sources(member.trial.plugins)
         self._trainer = PackTrainer(order.task, _arrays(order.task, data_dir), device=order.task.device)
         self._checkpoint = None if order.checkpoint is None else CheckpointRef(**order.checkpoint)
         manifest: Manifest = ()
@@ -140,7 +147,8 @@ class _Attempt:
 def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
     is_place_error = isinstance(error, PlaceError)
     is_damaged = isinstance(error, CorruptRecord)
-    said = f"{error}" if is_place_error or is_damaged else f"{type(error).__name__}: {error}"
+    speaks_for_itself = isinstance(error, OWN_PART_ERRORS) or is_place_error or is_damaged
+    said = f"{error}" if speaks_for_itself else f"{type(error).__name__}: {error}"
     reason = next(iter(said.splitlines()), "")[:500]
     log = "".join(traceback.format_exception(error))
     return Progress(
@@ -156,6 +164,11 @@ def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:
     arrays = load(workload.dataset, data_dir)
     for member in task.members:
         if member.trial.dataset_sha256 != arrays.sha256:
+            if isinstance(workload.dataset, PluginDataset):
+                raise PluginFailed(
+                    f"data set {workload.dataset.name}: got other arrays (sha256 {arrays.sha256[:12]}) than when the"
+                    f" study was made ({str(member.trial.dataset_sha256)[:12]}), allowed the same at every call"
+                )
             raise ValueError(
                 f"data set {workload.dataset.kind}: its bytes on this machine (sha256 {arrays.sha256[:12]}...) are not"
                 f" those of the catalog ({str(member.trial.dataset_sha256)[:12]}...); run `warmup-bench data list`"

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.catalog import DatasetFacts
 from schemas.errors import WrongState
+from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.study import Study
 from schemas.trials import ExecutionFacts, Member, PackTask, ProbePoints, TrialSpec
 from workers.cluster.orders import TrainerFacts
@@ -29,10 +30,11 @@ from workers.planning.packs import group_key
 class StudyTrials:
     """A study's trials by id, expanded once per process."""
 
-    def __init__(self, study: Study, datasets: Mapping[str, DatasetFacts]) -> None:
+    def __init__(self, study: Study, datasets: Mapping[str, DatasetFacts], own: OwnParts = NO_PARTS) -> None:
         self.study = study
-        self.datasets = datasets
-        self.in_order = expand_trials(study, datasets)
+        self.own = own
+        self.datasets = {**datasets, **{facts.kind: facts for facts in own.datasets}}
+        self.in_order = expand_trials(study, self.datasets, own=own)
         self.by_id = {trial.trial_id: trial for trial in self.in_order}
 
     def planned(self, trial_id: str) -> TrialSpec:
@@ -83,6 +85,7 @@ def write_plan(
     plan = partial(
         plan_packs,
         datasets=trials.datasets,
+        own=trials.own,
         device_class=facts.device_class,
         steps_per_second=_steps_per_second(ledger, facts.device_class, of_round),
     )
@@ -117,6 +120,7 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         probes=trials.study.fields.probes,
         chunk_steps=pack.chunk_steps,
         device="cpu" if device == "cpu" else "cuda",
+        stacked=not pack.plan.get("unstacked"),
     )
 
 
@@ -148,6 +152,7 @@ def _new_pack(
             "points_of_slot": [distinct.index(key) for key in of_slot],
             "total_steps": pack.total_steps,
             "gradients_per_step": gradients_per_step([plans[key] for key in of_slot], pack.total_steps),
+            **({"unstacked": pack.unstacked} if pack.unstacked else {}),
             "facts": {name: value for name, value in asdict(facts).items() if name != "origins"},
         },
     )

@@ -40,9 +40,14 @@ class DatasetArrays:
     @cached_property
     def label_entropy(self) -> float:
         """Nats: -sum_c p_c log p_c over the shares p_c of the training labels; the loss of the best constant answer."""
-        counts_C = np.bincount(self.train_y, minlength=self.num_classes)
-        shares_C = counts_C[counts_C > 0] / len(self.train_y)
+        counts_C = np.bincount(self.train_y.ravel(), minlength=self.num_classes)
+        shares_C = counts_C[counts_C > 0] / self.train_y.size
         return float(-(shares_C * np.log(shares_C)).sum())
+
+    @cached_property
+    def reference_loss(self) -> float:
+        """Loss of the best constant answer: the labels' entropy, or the variance of targets that are numbers."""
+        return self.label_entropy if self.train_y.dtype.kind == "i" else float(self.train_y.var(axis=0).mean())
 
     def facts(self, kind: str) -> DatasetFacts:
         """The catalog's row for this set."""
@@ -55,7 +60,7 @@ class DatasetArrays:
             num_classes=self.num_classes,
             input_shape=self.input_shape,
             source=self.source,
-            reference_loss=self.label_entropy,
+            reference_loss=self.reference_loss,
         )
 
 

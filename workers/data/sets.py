@@ -35,8 +35,12 @@ def load(dataset: "Dataset | Text", data_dir: str | PathLike[str] | None) -> Arr
     """The arrays of a spec's set, read once per process: the whole set, before `subset`, noise and augmentation.
 
     Raises:
-        DataMissing: the set is not here; the message says what to do.
+        DataMissing: the set is not here; the message says what to do. As `workers.data.own.load_own`.
     """
+    if dataset.kind == "plugin":
+        from workers.data.own import load_own  # pydantic and the user's own modules: only where there is one
+
+        return load_own(dataset)
     if dataset.kind not in LOADERS:
         raise DataMissing(f"dataset.kind: got {dataset.kind}, allowed {', '.join(LOADERS)}")
     return _loaded(dataset.kind, _absolute(data_dir))

@@ -1,4 +1,4 @@
-"""What a ledger knows beside its studies: the token that its records' place carries, and what packs cost here."""
+"""What a ledger knows beside its studies: its records' token, what packs cost here, the parts that it accepts."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from workers.ledger.store import Store, clock_ms
 from workers.ledger.tables import facts
 
 RECORDS_TOKEN = "records_token"
+PLUGINS = "plugins"
 
 
 def records_token(ledger: Store, mark: Callable[[str], None]) -> str:
@@ -55,6 +56,19 @@ def calibration(ledger: Store, device_class: str, group_key: str, size: int) -> 
         return None
     kept = json.loads(value)
     return MeasuredRow(kept["said"], instant(kept["at_ms"]))
+
+
+def plugin_manifest(ledger: Store) -> str:
+    """What was put there by `set_plugin_manifest`; empty where nothing was."""
+    with ledger.read() as connection:
+        return str(connection.execute(select(facts.c.value).where(facts.c.name == PLUGINS)).scalar_one_or_none() or "")
+
+
+def set_plugin_manifest(ledger: Store, text: str) -> None:
+    """Say which installed parts studies may name, instead of what was said before."""
+    with ledger.write() as connection:
+        statement = upsert(connection.dialect, facts, ["name"], ["value"])
+        connection.execute(statement.values(name=PLUGINS, value=text))
 
 
 def _calibration(device_class: str, group_key: str, size: int) -> str:

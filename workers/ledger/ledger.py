@@ -73,6 +73,8 @@ class Ledger(Store):
     records_token = facts.records_token
     remember_calibration = facts.remember_calibration
     calibration = facts.calibration
+    plugin_manifest = facts.plugin_manifest
+    set_plugin_manifest = facts.set_plugin_manifest
 
     create_study = submitting.create_study
     replayed = idempotency.replayed

@@ -1,23 +1,29 @@
 """What can be counted of a workload without building it."""
 
 from schemas.catalog import DatasetFacts
+from schemas.own_parts import NO_PARTS, OwnParts
+from schemas.plugins import PluginModel
 from schemas.starts import num_coordinates
 from schemas.workloads import Analytic, Workload
 from workers.planning.networks import counts
 
 
-def num_parameters(workload: Workload, facts: DatasetFacts | None) -> int:
-    """Parameters of one trial."""
+def num_parameters(workload: Workload, facts: DatasetFacts | None, own: OwnParts = NO_PARTS) -> int:
+    """Parameters of one trial; 0 for a model of the user's own that nobody has built yet."""
+    if (found := own.of(workload)) is not None:
+        return found.num_parameters
     if isinstance(workload, Analytic):
         return num_coordinates(workload.function)
     assert facts is not None
+    if isinstance(workload.model, PluginModel):
+        return 0
     return counts(workload.model, facts.input_shape, facts.num_classes).parameters
 
 
-def operations_per_example(workload: Workload, facts: DatasetFacts | None) -> float:
-    """Of a gradient: 2 per multiply-add forward, 4 backward."""
-    if isinstance(workload, Analytic):
-        return 6.0 * num_coordinates(workload.function)
+def operations_per_example(workload: Workload, facts: DatasetFacts | None, own: OwnParts = NO_PARTS) -> float:
+    """Of a gradient: 2 per multiply-add forward, 4 backward; of a model of the user's own, one for each parameter."""
+    if isinstance(workload, Analytic) or isinstance(workload.model, PluginModel):
+        return 6.0 * max(1, num_parameters(workload, facts, own))
     assert facts is not None
     return 6.0 * counts(workload.model, facts.input_shape, facts.num_classes).multiply_adds
 

@@ -9,6 +9,8 @@ from importlib import resources
 
 from schemas.base import canonical_json, without_defaults
 from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
+from schemas.own_parts import NO_PARTS, OwnParts
+from schemas.plugins import PluginOptimizer
 from schemas.schedules import SmoothnessLawWarmup
 from schemas.trials import TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Workload
@@ -33,12 +35,15 @@ class PackPlan:
     total_steps: int
     trial_ids: tuple[str, ...]
     """Slot i holds trial_ids[i]; the slots after them are padding."""
+    unstacked: str = ""
+    """Why it has one slot and runs as its parts are written; empty for a stacked pack."""
 
 
 def plan_packs(
     trials: Sequence[TrialSpec],
     datasets: Mapping[str, DatasetFacts],
     *,
+    own: OwnParts = NO_PARTS,
     device_class: str,
     pack_size: int | None = None,
     steps_per_second: Mapping[str, float] | None = None,
@@ -46,6 +51,7 @@ def plan_packs(
     """Packs in the order of their first trials. Pure: the same arguments give the same plan.
 
     Args:
+        own: what was found out about the user's own parts: trials that cannot be stacked have packs of one.
         pack_size: overrides the table (1 trains every trial alone).
         steps_per_second: group key -> pack steps per second seen before, for chunks of at most about 2 s.
     """
@@ -55,15 +61,16 @@ def plan_packs(
     packs = []
     for key, members in groups.items():
         facts = dataset_facts(members[0].workload, datasets)
-        size = pack_size or table_pack_size(
-            device_class, model_kind(members[0].workload), num_parameters(members[0].workload, facts)
-        )
+        parameters = num_parameters(members[0].workload, facts, own)
+        unstacked = own.why_unstacked(members[0].workload, members[0].optimizer)
+        size = 1 if unstacked else pack_size
+        size = size or table_pack_size(device_class, model_kind(members[0].workload), parameters)
         steps = total_steps(members[0].workload, facts)
         seen = (steps_per_second or {}).get(key)
-        chunk = _chunk_steps(steps, seen, _operations_per_step(members[0].workload, facts) * size)
+        chunk = _chunk_steps(steps, seen, _operations_per_step(members[0].workload, facts, own) * size)
         for first in range(0, len(members), size):
             ids = tuple(trial.trial_id for trial in members[first : first + size])
-            packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, steps, ids))
+            packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, steps, ids, unstacked))
     return packs
 
 
@@ -85,7 +92,8 @@ def table_pack_size(device_class: str, kind: str, parameters: int) -> int:
 @lru_cache(maxsize=4096)
 def _group_key(workload: object, optimizer: object, closed_warmup: object) -> str:
     said = without_defaults(optimizer)  # type: ignore[arg-type]
-    for name in ("name", "peak_lrs", *optimizer.STACKED):  # type: ignore[attr-defined]
+    named_by = "label" if isinstance(optimizer, PluginOptimizer) else "name"
+    for name in (named_by, "peak_lrs", *optimizer.STACKED):  # type: ignore[attr-defined]
         said.pop(name, None)
     shared = without_defaults(workload)  # type: ignore[arg-type]
     shared.pop("name", None)
@@ -108,9 +116,10 @@ def _chunk_steps(steps: int, steps_per_second: float | None, operations_per_step
     return min(max(1, int(CHUNK_S * steps_per_second)), steps)
 
 
-def _operations_per_step(workload: Workload, facts: DatasetFacts | None) -> float:
+def _operations_per_step(workload: Workload, facts: DatasetFacts | None, own: OwnParts) -> float:
     """Of one trial."""
-    return operations_per_example(workload, facts) * batch_size_of(workload, num_train_examples(workload, facts))
+    examples = batch_size_of(workload, num_train_examples(workload, facts))
+    return operations_per_example(workload, facts, own) * examples
 
 
 @lru_cache(maxsize=1)

@@ -9,16 +9,22 @@ from schemas.errors import Problem, SpecError
 from schemas.expansion import met_triples
 from schemas.images import image_shape
 from schemas.limits import Limits
+from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
-from schemas.workloads import MLP, Classification, LanguageModel, ViT, Workload
+from schemas.workloads import LanguageModel, ResNet, ViT, Workload
 from workers.planning.facts import num_parameters
 from workers.planning.measurement import most_points
 from workers.planning.rows import BYTES_PER_ROW, most_rows
 
 
-def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits | None = None) -> list[TrialSpec]:
+def expand_trials(
+    study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits | None = None, *, own: OwnParts = NO_PARTS
+) -> list[TrialSpec]:
     """Every trial of round 0, in order.
+
+    Args:
+        own: what was found out about the user's own parts, which the limits need.
 
     Raises:
         SpecError: two trials are the same, a warmup is longer than its run, or a limit is exceeded.
@@ -26,7 +32,7 @@ def expand_trials(study: Study, datasets: Mapping[str, DatasetFacts], limits: Li
     """
     limits = limits or Limits()
     problems = _image_problems(study, datasets)  # a net that cannot read its examples has no size
-    problems = problems or _limit_problems(study, datasets, limits) + _batch_problems(study, datasets)
+    problems = problems or _limit_problems(study, datasets, limits, own) + _batch_problems(study, datasets)
     if not problems:
         trials = list(study.trials(datasets))
         problems = _same_trials(trials) + _warmup_problems(study, datasets)
@@ -55,14 +61,14 @@ def _same_trial(one: TrialSpec, other: TrialSpec) -> Problem:
     return Problem(axis, f"{mine} and {its}, which make the same trial", "trials that differ in their numbers")
 
 
-def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits) -> list[Problem]:
+def _limit_problems(study: Study, datasets: Mapping[str, DatasetFacts], limits: Limits, own: OwnParts) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for variant in study.variants("workloads"):
         facts = dataset_facts(variant.spec, datasets)
         steps = total_steps(variant.spec, facts)
         for problem in limits.check(
             steps_per_trial=steps,
-            parameters_per_model=num_parameters(variant.spec, facts),
+            parameters_per_model=num_parameters(variant.spec, facts, own),
             probe_points_per_trial=sum(most_points(probe, steps) for probe in study.fields.probes),
         ):
             problems.setdefault(problem.field, problem)
@@ -80,7 +86,7 @@ def _batch_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[
             if isinstance(workload, LanguageModel) and (problem := _context_problem(workload, facts, entry.where)):
                 problems[problem] = None
                 continue
-            subset, num_train = workload.dataset.subset, num_train_examples(workload, facts)
+            subset, num_train = getattr(workload.dataset, "subset", None), num_train_examples(workload, facts)
             num_there = num_examples_there(workload, facts)
             allowed = f"at most {num_there}, the training examples of {facts.kind}"
             if (subset or 0) > num_there:
@@ -111,7 +117,7 @@ def _image_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[
     for entry in study.axes["workloads"]:
         for workload in (variant.spec for variant in entry.variants.values()):
             facts = dataset_facts(workload, datasets)
-            if facts is None or not isinstance(workload, Classification) or isinstance(workload.model, MLP):
+            if facts is None or not isinstance(workload.model, ResNet | ViT):
                 continue
             try:
                 _, height, width = image_shape(facts.input_shape)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.plugins import kind_name
 from schemas.records import METRICS_BEST, METRICS_FINAL
 from schemas.study import Study
 from schemas.trials import Seed
@@ -39,8 +40,8 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> di
         "trial_id": row.trial_id,
         "cell_id": row.cell_id,
         "workload": row.workload,
-        "model": workload.function.kind if analytic else workload.model.kind,
-        "dataset": "" if analytic else workload.dataset.kind,
+        "model": workload.function.kind if analytic else kind_name(workload.model),
+        "dataset": "" if analytic else kind_name(workload.dataset),
         "optimizer": row.optimizer,
         "schedule": row.schedule,
         "peak_lr": row.peak_lr,

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from schemas.schedule_checks import beta2_problems, run_problems, schedule_problems
 from schemas.schedules import Decay, Schedule, SmoothnessLawWarmup
-from schemas.warmups import Warmup
+from schemas.warmups import PluginWarmup, Warmup
+from workers.schedules.own import own_factors
 from workers.schedules.progress import Progress
 from workers.schedules.registry import ASYMPTOTIC, DECAYS, WARMUPS, WHOLE
 
@@ -33,6 +34,8 @@ def factors(schedule: Schedule, total_steps: int) -> FloatArray:
     end_step = schedule.end_step(total_steps)
     assert end_step is not None
     decayed = decay_factors(schedule.decay, end_step, total_steps, first)
+    if isinstance(warmup, PluginWarmup):
+        return decayed * own_factors(warmup, end_step, total_steps)
     if warmup.kind in ASYMPTOTIC:
         return decayed * ASYMPTOTIC[warmup.kind](warmup, np.arange(1, total_steps + 1, dtype=np.float64))
     decayed[:end_step] = warmup_factors(warmup, end_step, first)

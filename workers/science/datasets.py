@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,15 +86,23 @@ def on_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device, subs
     return _kept[key][1]
 
 
-def to_device(arrays: DataArrays, dtype: torch.dtype, device: torch.device, subset: int | None = None) -> DeviceData:
-    """All parts in the parameters' dtype on `device`; of the training set only `subset` examples where it is given."""
+def to_device(
+    arrays: DataArrays, dtype: torch.dtype, device: torch.device, subset: int | None = None, *, most: int | None = None
+) -> DeviceData:
+    """All parts in the parameters' dtype on `device`; of the training set only `subset` examples where it is given, of
+    each part the first `most`.
+    """
 
     def part(inputs: Inputs, targets: Targets) -> Examples:
-        # a copy: the arrays may be read-only, shared between the processes of a node; tokens stay one byte each
+        inputs, targets = inputs[:most], targets[:most]
         if arrays.pixels is not None:
-            return Examples(_normalised(inputs, arrays.pixels, dtype, device), torch.tensor(targets, device=device))
-        type_ = torch.uint8 if inputs.dtype == np.uint8 else dtype
-        return Examples(torch.tensor(inputs, dtype=type_, device=device), torch.tensor(targets, device=device))
+            return Examples(_normalised(inputs, arrays.pixels, dtype, device), tensor(targets))
+        return Examples(tensor(inputs), tensor(targets))
+
+    def tensor(array: NDArray[Any]) -> Tensor:
+        # a copy: the arrays may be read-only, shared between the processes of a node; whole numbers, as tokens and
+        # labels are, stay what they are
+        return torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else None, device=device)
 
     train_x, train_y, sha256 = arrays.train_x, arrays.train_y, arrays.sha256
     if subset is not None:

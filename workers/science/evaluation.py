@@ -20,10 +20,16 @@ def evaluation_function(model: Model, loss: Loss, layout: Layout) -> Traced:
 
     def of_one_trial(params_P: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         outputs_BC = model.apply(layout.unflatten(params_P), inputs)
-        is_right_B = outputs_BC.argmax(-1) == targets
-        return loss(outputs_BC, targets), is_right_B.to(outputs_BC.dtype).mean()
+        return loss(outputs_BC, targets), accuracy(outputs_BC, targets)
 
     return Traced(vmap(of_one_trial, in_dims=(0, None, None)))
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of right labels; NaN where the targets are no labels of these outputs."""
+    if targets.is_floating_point() or outputs.shape[:-1] != targets.shape:
+        return torch.full((), torch.nan, dtype=outputs.dtype, device=outputs.device)
+    return (outputs.argmax(-1) == targets).to(outputs.dtype).mean()
 
 
 class Evaluator:
@@ -53,6 +59,9 @@ class Evaluator:
         return torch.stack(self._on(self._data.test, params_NP))
 
     def _on(self, examples: Examples, params_NP: Tensor) -> tuple[Tensor, Tensor]:
+        if not len(examples):
+            nan_N = torch.full_like(params_NP[:, 0], torch.nan)
+            return nan_N, nan_N
         if self._num_examples is None or len(examples) <= self._num_examples:
             return self._on_all(examples, params_NP)
         inputs, targets = (torch.split(part, self._num_examples) for part in (examples.inputs, examples.targets))

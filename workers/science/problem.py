@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
 from schemas.workloads import MLP, Analytic, Classification, LanguageModel, ResNet, TextModel, ViT, Workload
@@ -19,6 +20,9 @@ from workers.science.device import dtype_of
 from workers.science.evaluation import Evaluator, evaluation_function
 from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
+from workers.science.own.alone import AloneObjective, AloneTraining
+from workers.science.own.losses import OwnLoss
+from workers.science.own.modules import OwnModel, trainable
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
 from workers.science.protocols import Batch, Model, Objective, TrainingObjective
@@ -70,6 +74,8 @@ class Problem:
     data: DeviceData | None = None
     probe_key: Tensor | None = None
     """int64 scalar: the key of the masks under which probes measure; None: a model without dropout."""
+    alone: AloneObjective | None = None
+    """The objective again, where the one trial's model runs as its user wrote it."""
 
     def probe_batches(self, spec: ProbeSpec) -> ProbeBatches:
         """The batches on which a probe measures, images and labels as they are: the same in every pack and study."""
@@ -84,9 +90,17 @@ class Problem:
 
 
 def build_problem(
-    workload: Workload, trials: Sequence[TrialSpec], data: DataArrays | None, device: torch.device
+    workload: Workload,
+    trials: Sequence[TrialSpec],
+    data: DataArrays | None,
+    device: torch.device,
+    *,
+    stacked: bool = True,
 ) -> Problem:
     """The problem that the N slots share, each trial with its own start and data order.
+
+    Args:
+        stacked: False for one trial alone; a model or a loss of the user's own then runs as it is written.
 
     Raises:
         ValueError: no data for a network, data for an analytic function, a precision that is not built.
@@ -95,7 +109,14 @@ def build_problem(
         return _analytic(workload, len(trials), device)
     if data is None:
         raise ValueError(f"data: got none, allowed the arrays of {workload.dataset.kind}")
+    if not stacked and has_own_graph(workload):
+        return _alone(workload, trials, data, device)
     return _network(workload, trials, data, device)
+
+
+def has_own_graph(workload: Classification | LanguageModel) -> bool:
+    """Whether the model or the loss is the user's own."""
+    return isinstance(workload.model, PluginModel) or isinstance(workload.loss, PluginLoss)
 
 
 def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
@@ -162,27 +183,24 @@ def _network(
     workload: Classification | LanguageModel, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
 ) -> Problem:
     dtype = dtype_of(workload.precision)
-    # of a text the windows were chosen when they were cut
-    subset = workload.dataset.subset if isinstance(workload, Classification) else None
-    data = on_device(arrays, dtype, device, subset)
+    data = on_device(arrays, dtype, device, _subset(workload))
     autocast = workload.precision == "bfloat16_autocast"
     graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
     starts = {
         seed: graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype))
         for seed in {trial.seed.initialization for trial in trials}
     }
+    if isinstance(graph.model, OwnModel):
+        graph.model.place(dtype, device)
     multipliers = graph.model.lr_multipliers(trials[0].optimizer.kind)
     is_scaled = any(factor != 1.0 for factor in multipliers.values())
-    training_objective: TrainingObjective = graph.training_objective
-    if workload.accumulation > 1:
-        training_objective = AccumulatedObjective(training_objective, workload.accumulation)
     batches, probe_key = _batches(workload, trials, data), None
-    if workload.model.dropout > 0:
+    if has_dropout(workload):
         batches = KeyedBatches(batches, [trial.seed.noise for trial in trials], device)
         probe_key = torch.tensor(PROBE_KEY, device=device)
     return Problem(
         objective=graph.objective,
-        training_objective=training_objective,
+        training_objective=_accumulated(graph.training_objective, workload),
         start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
         layout=graph.layout,
         batches=batches,
@@ -192,11 +210,75 @@ def _network(
         average_decay=workload.average.decay if workload.average.kind == "ema" else None,
         evaluator=_evaluator(workload, graph, data, len(trials), dtype),
         evaluate_every_steps=workload.evaluation.every_steps,
-        reference_loss=build_loss(workload.loss).constant_answer(data.train.targets.cpu(), data.num_classes),
+        reference_loss=_reference_loss(
+            workload, graph.model, starts[trials[0].seed.initialization], data, graph.layout
+        ),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
         data=data,
         probe_key=probe_key,
     )
+
+
+def has_dropout(workload: Classification | LanguageModel) -> bool:
+    """Whether a model of ours draws masks: a step's come from a key that its batch carries."""
+    return getattr(workload.model, "dropout", 0.0) > 0
+
+
+def _accumulated(objective: TrainingObjective, workload: Classification | LanguageModel) -> TrainingObjective:
+    return AccumulatedObjective(objective, workload.accumulation) if workload.accumulation > 1 else objective
+
+
+def _alone(
+    workload: Classification | LanguageModel, trials: Sequence[TrialSpec], arrays: DataArrays, device: torch.device
+) -> Problem:
+    """The problem of one trial whose model or loss no graph of ours holds."""
+    (trial,) = trials
+    dtype = dtype_of(workload.precision)
+    data = on_device(arrays, dtype, device, _subset(workload))
+    model = build_model(workload.model, arrays.train_x.shape[1:], arrays.num_classes)
+    stream = generator(trial.seed.initialization, "initialization")
+    module = model.build(stream, dtype) if isinstance(model, OwnModel) else None
+    params = model.init(stream, dtype) if module is None else {n: p.detach() for n, p in trainable(module).items()}
+    layout = Layout.of(params)
+    start_P = layout.flatten(params).to(device)
+    own = None if module is None else module.to(device)
+    autocast = workload.precision == "bfloat16_autocast"
+    objective = AloneObjective(model, build_loss(workload.loss), layout, own, autocast=autocast)
+    return Problem(
+        objective=objective,
+        training_objective=_accumulated(AloneTraining(objective), workload),
+        start_NP=start_P.unsqueeze(0),
+        batches=KeyedBatches(_batches(workload, trials, data), [trial.seed.noise], device),
+        batch_size=batch_size_of(workload, len(data.train)),
+        gradient_clip_norm=workload.gradient_clip_norm,
+        divergence_factor=workload.divergence_factor,
+        average_decay=workload.average.decay if workload.average.kind == "ema" else None,
+        evaluator=Evaluator(objective.evaluate, data, 1),
+        evaluate_every_steps=workload.evaluation.every_steps,
+        reference_loss=_reference_loss(workload, model, start_P, data, layout),
+        data=data,
+        probe_key=torch.tensor(PROBE_KEY, device=device),
+        layout=layout,
+        alone=objective,
+    )
+
+
+def _subset(workload: Classification | LanguageModel) -> int | None:
+    # of a text the windows were chosen when they were cut; a set of the user's own has none
+    return getattr(workload.dataset, "subset", None) if isinstance(workload, Classification) else None
+
+
+def _reference_loss(
+    workload: Classification | LanguageModel, model: Model, params_P: Tensor, data: DeviceData, layout: Layout
+) -> float:
+    """Loss of the best constant answer; of a loss of the user's own, found numerically over outputs of this shape."""
+    loss, targets = build_loss(workload.loss), data.train.targets.cpu()
+    if not isinstance(loss, OwnLoss):
+        return loss.constant_answer(targets, data.num_classes)
+    params = layout.unflatten(params_P.to(data.train.inputs.device))
+    with torch.no_grad():
+        outputs = model.apply(params, data.train.inputs[:2])
+    return loss.best_constant(targets, tuple(outputs.shape[1:]))
 
 
 def _batches(
@@ -205,6 +287,8 @@ def _batches(
     """Of each trial its own: in its order, with its labels where there is noise, augmented where that is asked for."""
     spec, device = workload.dataset, data.train.targets.device
     noise_seeds, order_seeds = ([getattr(trial.seed, name) for trial in trials] for name in ("noise", "data_order"))
+    if isinstance(spec, PluginDataset):
+        return _plain_batches(workload, data.train, order_seeds)
     size = batch_size_of(workload, len(data.train))
     is_noisy, train = has_noise(spec.label_noise), data.train
     distinct = sorted(set(noise_seeds))

@@ -41,7 +41,9 @@ class PackTrainer:
         by_slot = {member.slot: member.trial for member in task.members}
         # a slot that no member takes trains nothing, but keeps the pack's shape, on which the bits depend
         trials = [by_slot.get(slot, task.members[0].trial) for slot in range(task.size)]
-        self._problem = build_problem(task.workload, trials, data, self._device)
+        if not task.stacked and task.size != 1:
+            raise ValueError(f"size: got {task.size}, allowed 1 for a pack that is not stacked")
+        self._problem = build_problem(task.workload, trials, data, self._device, stacked=task.stacked)
         self._rates = PackRates(trials, self.total_steps, self._problem.start_NP.dtype, self._device)
         self._probes = PackProbes(task.probes, task.members, self._problem)
         is_member = [slot in by_slot for slot in range(task.size)]
@@ -205,7 +207,7 @@ class PackTrainer:
 def _num_train(workload: Workload, data: DataArrays | None) -> int:
     if data is None or isinstance(workload, Analytic):
         return 0
-    return min(len(data.train_y), workload.dataset.subset or len(data.train_y))
+    return min(len(data.train_y), getattr(workload.dataset, "subset", None) or len(data.train_y))
 
 
 def _under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workers.science.optimizers import PackHyperparameters
 from workers.science.optimizers.hyperparameters import OptimizerSpec
+from workers.science.own.optimizers import TorchOptimizer
 from workers.science.probing import PackProbes, Reading
 from workers.science.problem import Problem
 from workers.science.protocols import Batch, State
@@ -141,7 +142,9 @@ class TrainingLoop:
         """Everything that the next step depends on, by name; the rates' and the probes' memory is theirs to give."""
         moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizer_state.items()}
         average = {} if self._average_NP is None else {"average": self._average_NP}
-        return {"params": self.params_NP, "alive": self.alive_N, "loss_limit": self.loss_limit_N, **average, **moments}
+        own = {f"own.{name}": tensor for name, tensor in self._own_state().items()}
+        moved = {**average, **moments, **own}
+        return {"params": self.params_NP, "alive": self.alive_N, "loss_limit": self.loss_limit_N, **moved}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts back what `state` gave."""
@@ -151,6 +154,19 @@ class TrainingLoop:
         self.alive_N = state["alive"]
         self.loss_limit_N = state["loss_limit"]
         self.optimizer_state = {name: state[f"optimizer.{name}"] for name in self.optimizer_state}
+        own = {name.removeprefix("own."): tensor for name, tensor in state.items() if name.startswith("own.")}
+        if self._problem.alone is not None:
+            self._problem.alone.load_state({name.removeprefix("model."): tensor for name, tensor in own.items()})
+        if isinstance(self._optimizer, TorchOptimizer):
+            self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in own.items()})
+
+    def _own_state(self) -> State:
+        """What the user's own model and optimizer keep, by name."""
+        alone, optimizer = self._problem.alone, self._optimizer
+        model = {} if alone is None else {f"model.{name}": tensor for name, tensor in alone.state().items()}
+        if isinstance(optimizer, TorchOptimizer):
+            model |= {f"optimizer.{name}": tensor for name, tensor in optimizer.export().items()}
+        return model
 
     def _step(self, step: int, batch: Batch, lr_N: Tensor, parameter_sum_N: Tensor, out_row: Tensor) -> Tensor:
         """Makes update `step`, writes its row, and returns the sums [N] of the new parameters."""

@@ -19,12 +19,12 @@ class WeightDecay:
     def __init__(self, hyperparameters: PackHyperparameters, where: Literal["gradient", "update"]) -> None:
         first = hyperparameters.specs[0]
         self._rounded = hyperparameters.rounded
-        self.where: Where = where if first.couple_to_lr else "apart"
+        self.where: Where = where if first.couple_to_lr else "apart"  # type: ignore[union-attr]
         self.rate_N1 = hyperparameters.column(lambda spec: spec.weight_decay)
         self.is_on = bool((self.rate_N1 != 0).any())
         self._fixed_N1 = self._rounded(self.rate_N1 if self.where == "gradient" else -self.rate_N1)
         # None: all parameters at once
-        self._columns = None if first.decay_on == "all" else _joined(hyperparameters)
+        self._columns = None if first.decay_on == "all" else _joined(hyperparameters)  # type: ignore[union-attr]
 
     def is_in(self, where: Where, layer: Layer) -> bool:
         """Whether a layer's decay enters there."""

@@ -1,0 +1,200 @@
+"""What is found out about own parts before they train: whether they stack, and everything that is wrong with them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from schemas.errors import SpecError
+from schemas.plugins import PluginModel, PluginOptimizer
+from schemas.study import parse_study
+from tests.plugins import parts
+from tests.schemas.conftest import changed
+from tests.science.conftest import classification, make_blobs
+from workers.data.own import load_own
+from workers.inspection.study import inspect_study
+from workers.plugins import PluginFailed, use_files
+from workers.science.own.examining import examine, examine_optimizer
+
+BLOBS = make_blobs()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _files():
+    torch.set_num_threads(1)
+    use_files([Path(parts.__file__)])
+    load_own.cache_clear()
+    yield
+    use_files([])
+
+
+def found(name, *, needs_hvp=False, **options):
+    workload = classification(model=PluginModel(kind="plugin", name=name, options=options))
+    return examine(workload, BLOBS, needs_hvp=needs_hvp)
+
+
+UNSTACKED = {
+    "net": "",
+    "Tied": "",
+    "norm_net": "BatchNorm in norm_net",
+    "drop_net": "dropout in drop_net",
+    "Scaled": "buffers or frozen parameters that are drawn at random in Scaled",
+    "NumpyNoise": "random numbers in NumpyNoise",
+    "Moded": "another output in evaluation mode in Moded",
+    "Late": "buffers that training changes in Late",
+}
+
+
+@pytest.mark.parametrize("name", UNSTACKED)
+def test_what_vmap_cannot_do_is_said_in_words(name):
+    assert found(name).unstacked == UNSTACKED[name]
+
+
+def test_data_dependent_control_flow_is_what_vmap_says_of_it():
+    assert found("Branching").unstacked.startswith("torch.func.vmap refuses Branching (vmap: It looks like you're")
+
+
+def test_dropout_of_nothing_stacks():
+    assert found("drop_net", p=0.0).unstacked == ""
+
+
+def test_parameters_are_counted_once():
+    assert found("net", width=8).num_parameters == (12 + 1) * 8 + (8 + 1) * 5
+    assert found("Tied").num_parameters == 12 * 12 + 12 + 12 + 12 * 5
+
+
+@pytest.mark.parametrize("name", ["Wrong", "Once"])
+def test_a_second_derivative_that_is_wrong_is_found(name):
+    assert re.search(f"the second derivative of {name} is not that of its gradient", found(name, needs_hvp=True).no_hvp)
+
+
+@pytest.mark.parametrize("name", ["norm_net", "drop_net", "Branching"])
+def test_a_second_derivative_that_is_right_is_not_refused(name):
+    assert found(name, needs_hvp=True).no_hvp == ""
+
+
+REFUSED = {
+    "raises": r"model raises raised ValueError: no such thing \(parts.py:\d+\)",
+    "leaves": r"model leaves raised SystemExit: 3 \(parts.py:\d+\)",
+    "no_module": "model no_module: got int, allowed a torch.nn.Module",
+    "wrong_shape": r"model wrong_shape: got outputs of shape \[8, 4\], allowed \[8, 5\]: one for each of 5 classes",
+    "wrong_dtype": "model wrong_dtype: got outputs of torch.bfloat16, allowed torch.float32, as its parameters",
+    "Counting": r"model Counting: it changes calls as it runs, which no checkpoint holds; allowed buffers",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_cannot_be_trained_is_refused_by_name(name):
+    with pytest.raises(PluginFailed, match=REFUSED[name]):
+        found(name)
+
+
+OPTIMIZERS = {
+    "Own": "optimizer Own: it changes its own lr; the rate is the schedule's",
+    "Forgetful": "optimizer Forgetful: it goes on otherwise after its state was saved and restored",
+    "LBFGS": "optimizer LBFGS raised TypeError",
+}
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "Walk", "NAdam"])
+def test_an_optimizer_is_tried_before_it_trains(name):
+    spec = PluginOptimizer(kind="plugin", name=name)
+    if name not in OPTIMIZERS:
+        examine_optimizer(spec, classification(), BLOBS)
+        return
+    with pytest.raises(PluginFailed, match=OPTIMIZERS[name]):
+        examine_optimizer(spec, classification(), BLOBS)
+
+
+def said(tmp_path, **changes):
+    with pytest.raises(SpecError) as refused:
+        inspect_study(parse_study(changed(**changes)), tmp_path)
+    return [str(problem) for problem in refused.value.problems]
+
+
+def plugin(name, **options):
+    return {"kind": "plugin", "name": name, "options": options}
+
+
+PROBLEMS = {
+    "unknown part": (
+        {"workloads__0__model": plugin("nett")},
+        "workloads[0].model.name: got 'nett', allowed a part that works here: model nett: not found",
+    ),
+    "unknown option": (
+        {"workloads__0__model": plugin("net", widht=3)},
+        "workloads[0].model.options.widht: got 3, allowed no option of this name: net takes width, inputs, classes (did"
+        " you mean width?)",
+    ),
+    "option of another type": (
+        {"workloads__0__model": plugin("net", width="wide")},
+        "workloads[0].model.options.width: got 'wide', allowed an integer",
+    ),
+    "the rate as an option": (
+        {"optimizers__0": plugin("Walk", lr=0.1)},
+        "optimizers[0].options.lr: got 0.1, allowed no option of this name: the training gives lr",
+    ),
+    "a warmup of its own": (
+        {"optimizers__0": plugin("Walk", warmup_steps=10)},
+        "optimizers[0].options.warmup_steps: got 10, allowed 0, false or null: the warmup is the schedule's",
+    ),
+    "a data set of another form": (
+        {"workloads__0__dataset": plugin("no_pairs")},
+        "workloads[0].dataset: got 'plugin:no_pairs', allowed a data set: data set no_pairs: got keys train, allowed",
+    ),
+    "numbers for classes": (
+        {"workloads__0__dataset": plugin("quadratic_line"), "workloads__0__model": plugin("net", classes=1)},
+        "workloads[0]: got 'plugin', allowed parts that train: loss: got cross_entropy with targets that are numbers",
+    ),
+    "a loss of another shape": (
+        {"workloads__0__loss": plugin("no_scalar")},
+        "workloads[0]: got 'mlp', allowed parts that train: loss no_scalar: got torch.float32 of shape [8], allowed",
+    ),
+    "a schedule above its peak": (
+        {"schedules__0__warmup": {**plugin("over"), "steps": 3}},
+        "schedules[0].warmup.name: got 'over', allowed a schedule: schedule over: at step 0: got 1.5, allowed a number",
+    ),
+    "curvature of what has none": (
+        {
+            "workloads__0__model": plugin("Once", inputs=64, classes=10),
+            "probes": [{"kind": "sharpness", "every_steps": 9}],
+        },
+        "probes[0].kind: got 'sharpness', allowed secant_smoothness with workload digits: the second derivative of",
+    ),
+    "mup rates": (
+        {"workloads__0__model": {"kind": "mlp", "parametrization": "mup"}, "optimizers__0": plugin("NAdam")},
+        "optimizers[0].kind: got 'plugin', allowed a kind of ours with workload digits, whose parametrization is mup",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_what_is_wrong_is_said_by_field(case, tmp_path):
+    changes, start = PROBLEMS[case]
+    assert [line for line in said(tmp_path, **changes) if line.startswith(start)], said(tmp_path, **changes)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path):
+    lines = said(
+        tmp_path, workloads__0__model=plugin("nett"), optimizers__0=plugin("Walk", bet=1), schedules__0__name="n"
+    )
+    assert [line.partition(":")[0] for line in lines] == ["workloads[0].model.name", "optimizers[0].options.bet"]
+
+
+def test_a_study_learns_what_planning_needs(tmp_path):
+    document = changed(workloads__0__model=plugin("net", inputs=64, classes=10, width={"sweep": [4, 8]}))
+    own = inspect_study(parse_study(document), tmp_path)
+    assert sorted(facts.num_parameters for facts in own.workloads.values()) == [65 * 4 + 5 * 10, 65 * 8 + 9 * 10]
+    [facts] = own.plugins
+    assert (facts.source.distribution, facts.source.version) == ("parts.py", "")
+    study = parse_study(document).pinned(own.sources())
+    assert study.resolved["plugins"] == [facts.source.model_dump()]
+
+
+def test_a_study_that_states_other_code_is_refused(tmp_path):
+    document = changed(workloads__0__model=plugin("net", inputs=64, classes=10))
+    own = inspect_study(parse_study(document), tmp_path)
+    stated = own.sources()[0].model_copy(update={"sha256": "0" * 64}).model_dump(mode="json")
+    [line] = said(tmp_path, workloads__0__model=plugin("net", inputs=64, classes=10), plugins=[stated])
+    assert line.startswith("plugins[0]: got model net (parts.py, sha256 000000000000), allowed what is here: model net")

@@ -1,0 +1,165 @@
+"""A trial that trains alone: its model runs as it is written, by plain autograd, with buffers and random numbers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from workers.plugins import PluginFailed, calling
+from workers.science.evaluation import accuracy
+from workers.science.own.modules import OwnModel, call_module, constants, evaluation_mode
+from workers.science.own.streams import start_global_streams
+from workers.science.parameters import Layout
+from workers.science.protocols import Batch, Loss, Model, State
+
+EVALUATION_EXAMPLES = 512
+"""So many at a time go through the model: in evaluation mode an example does not hang on its neighbours."""
+
+
+class AloneObjective:
+    """The loss of the one trial of a pack, as `workers.science.protocols.Objective`, and its training step.
+
+    Its batches carry a key, as those of a model with dropout do: what the user's code draws begins at a start that the
+    key decides, so that a step can be made again, and a checkpoint needs the buffers and no stream. Probes have one key
+    for all points, and copies of the buffers: batch norm normalises by the probe batch in training mode, dropout has
+    fixed masks, and nothing that training depends on changes. Hessian-vector products are reverse over reverse, with
+    the attention kernel that has second derivatives.
+    """
+
+    def __init__(
+        self, model: Model, loss: Loss, layout: Layout, module: nn.Module | None, *, autocast: bool = False
+    ) -> None:
+        """`module`: the trial's own, where the model is the user's; None for one of ours. `autocast`: in training."""
+        self.num_parameters = layout.num_parameters
+        self._model, self._loss, self._layout, self._module = model, loss, layout, module
+        self._autocast = autocast
+        self._tensors = {} if module is None else {name: tensor.clone() for name, tensor in constants(module).items()}
+
+    def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [N] of `params_NP` on `batch`."""
+        with torch.no_grad():
+            return torch.stack([self._probed(params_P, _of(batch, i)).detach() for i, params_P in enumerate(params_NP)])
+
+    def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [N] and gradients [N, P]."""
+        pairs = []
+        for i, params_P in enumerate(params_NP):
+            leaf_P = params_P.detach().requires_grad_()
+            loss = self._probed(leaf_P, _of(batch, i))
+            pairs.append((loss.detach(), self._gradient(loss, leaf_P)))
+        return _stacked(pairs)
+
+    def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Hessian-vector products [N, P]."""
+        found = []
+        with sdpa_kernel(SDPBackend.MATH):
+            for i, (params_P, vector_P) in enumerate(zip(params_NP, vectors_NP, strict=True)):
+                leaf_P = params_P.detach().requires_grad_()
+                grad_P = self._gradient(self._probed(leaf_P, _of(batch, i)), leaf_P, create_graph=True)
+                if not grad_P.requires_grad:  # linear in its parameters
+                    found.append(torch.zeros_like(vector_P))
+                    continue
+                (product_P,) = torch.autograd.grad(grad_P @ vector_P, leaf_P, materialize_grads=True)
+                found.append(product_P)
+        return torch.stack(found)
+
+    def train(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [1] and gradients [1, P] of a training batch; the model's buffers move on."""
+        (params_P,) = params_NP
+        leaf_P = params_P.detach().requires_grad_()
+        loss = self._value(leaf_P, _of(batch, 0), self._tensors, autocast=self._autocast)
+        pair = loss.detach(), self._gradient(loss, leaf_P)
+        self._tensors = {name: tensor.detach() for name, tensor in self._tensors.items()}
+        return _stacked([pair])
+
+    def training_loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [1] of a training batch, with the random numbers of its step."""
+        (params_P,) = params_NP
+        with torch.no_grad():
+            return self._probed(params_P, _of(batch, 0), autocast=self._autocast).reshape(1)
+
+    def evaluate(self, params_NP: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [N] and accuracies [N] in evaluation mode."""
+        found = []
+        with torch.no_grad():
+            for params_P in params_NP:
+                outputs = self._evaluated(params_P, inputs)
+                found.append((self._loss(outputs, targets), accuracy(outputs, targets)))
+        return _stacked(found)
+
+    def state(self) -> State:
+        """Buffers and frozen parameters, with a leading axis 1."""
+        return {name: tensor.unsqueeze(0) for name, tensor in self._tensors.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts back what `state` gave."""
+        self._tensors = {name: state[name].squeeze(0) for name in self._tensors}
+
+    def _probed(self, params_P: Tensor, batch: tuple[Tensor, ...], *, autocast: bool = False) -> Tensor:
+        copies = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        return self._value(params_P, batch, copies, autocast=autocast)
+
+    def _value(
+        self, params_P: Tensor, batch: tuple[Tensor, ...], tensors: dict[str, Tensor], *, autocast: bool
+    ) -> Tensor:
+        inputs, targets, key = batch
+        if self._module is not None:
+            start_global_streams(int(key))
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
+            outputs = self._outputs(params_P, inputs, tensors, key)
+        return self._loss(outputs.to(params_P.dtype), targets)
+
+    def _outputs(
+        self, params_P: Tensor, inputs: Tensor, tensors: dict[str, Tensor], key: Tensor | None = None
+    ) -> Tensor:
+        params = self._layout.unflatten(params_P)
+        if self._module is None:
+            return self._model.apply(params, inputs, key)
+        assert isinstance(self._model, OwnModel)
+        given = {**params, **tensors}
+        with calling("models", self._model.name):
+            outputs = call_module(self._module, given, inputs)
+        tensors.update({name: given[name] for name in tensors})  # a buffer may have been put in another's place
+        return outputs
+
+    def _evaluated(self, params_P: Tensor, inputs: Tensor) -> Tensor:
+        parts = torch.split(inputs, EVALUATION_EXAMPLES)
+        if self._module is None:
+            return torch.cat([self._outputs(params_P, part, {}) for part in parts])
+        tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        start_global_streams(0)
+        with evaluation_mode(self._module):
+            return torch.cat([self._outputs(params_P, part, tensors) for part in parts])
+
+    def _gradient(self, loss: Tensor, leaf_P: Tensor, *, create_graph: bool = False) -> Tensor:
+        if not loss.requires_grad:
+            raise PluginFailed("got a loss that does not depend on the parameters, allowed one that does")
+        # the backward pass of a function of the user's own is theirs, too
+        with calling("models", getattr(self._model, "name", "")):
+            (grad_P,) = torch.autograd.grad(loss, leaf_P, create_graph=create_graph)
+        return grad_P
+
+
+class AloneTraining:
+    """The same in training, as `workers.science.protocols.TrainingObjective`."""
+
+    def __init__(self, objective: AloneObjective) -> None:
+        self._objective = objective
+
+    def loss(self, params_NP: Tensor, batch: Batch) -> Tensor:
+        """Losses [1], as a step would find them; no buffer moves."""
+        return self._objective.training_loss(params_NP, batch)
+
+    def loss_and_grad(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses [1] and gradients [1, P] of a step; buffers move on."""
+        return self._objective.train(params_NP, batch)
+
+
+def _of(batch: Batch, i: int) -> tuple[Tensor, ...]:
+    return tuple(tensor[i] for tensor in batch.tensors) if batch.stacked else batch.tensors
+
+
+def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    first, second = zip(*pairs, strict=True)
+    return torch.stack(first), torch.stack(second)

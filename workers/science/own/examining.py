@@ -1,0 +1,305 @@
+"""Builds a workload with a user's own parts once, on a few examples: is it sound, and can its trials be stacked?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.own_parts import WorkloadFacts
+from schemas.plugins import PluginOptimizer
+from schemas.workloads import Classification, LanguageModel
+from workers.plugins import PluginFailed, calling
+from workers.science.datasets import DataArrays, Examples, to_device
+from workers.science.device import dtype_of, prepare
+from workers.science.objective import PackObjective
+from workers.science.own.alone import AloneObjective
+from workers.science.own.losses import OwnLoss
+from workers.science.own.modules import OwnModel, call_module, constants, described, evaluation_mode, trainable
+from workers.science.own.optimizers import TorchOptimizer
+from workers.science.own.streams import start_global_streams
+from workers.science.parameters import Layout
+from workers.science.protocols import Batch, Loss, Model
+from workers.science.registry import build_loss, build_model
+from workers.science.streams import generator
+
+EXAMPLES = 8
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
+"""Of gradients that two ways of computing give."""
+HVP_TOLERANCE = 1e-2
+"""Of a Hessian-vector product against differences of gradients, in float64."""
+DIFFERENCE_STEP = 1e-5
+
+
+@dataclass(frozen=True)
+class Built:
+    """A workload, built twice: from two seeds."""
+
+    name: str
+    model: Model
+    loss: Loss
+    modules: tuple[nn.Module, nn.Module] | None
+    """None where the model is one of ours."""
+    layout: Layout
+    params_2P: Tensor
+    examples: Examples
+
+    def objective(self) -> AloneObjective:
+        """Of the first, with buffers as they are at the start."""
+        module = self.modules[0] if self.modules else None
+        return AloneObjective(self.model, self.loss, self.layout, module)
+
+    @property
+    def batch(self) -> Batch:
+        """The examples, shared, with a key."""
+        return Batch((self.examples.inputs, self.examples.targets, torch.tensor(1)), size=len(self.examples))
+
+
+def examine(workload: Classification, arrays: DataArrays, *, needs_hvp: bool) -> WorkloadFacts:
+    """What is found out about it on the CPU.
+
+    Args:
+        needs_hvp: whether a probe of the study takes Hessian-vector products.
+
+    Raises:
+        PluginMissing. PluginFailed: it cannot be trained; the message says why and what is allowed.
+    """
+    prepare("cpu")
+    built = _build(workload, arrays, dtype_of(workload.precision))
+    outputs = _check_outputs(built, workload, arrays)
+    _check_state(built)
+    no_hvp = _why_no_hvp(workload, arrays, built) if needs_hvp else ""
+    return WorkloadFacts(
+        num_parameters=built.layout.num_parameters,
+        output_size=outputs[0].numel(),
+        unstacked=_why_unstacked(built, needs_hvp=needs_hvp and not no_hvp),
+        no_hvp=no_hvp,
+    )
+
+
+def examine_optimizer(spec: PluginOptimizer, workload: Classification | LanguageModel, arrays: DataArrays) -> None:
+    """Steps it a few times, and once more from what a checkpoint of it would hold.
+
+    Raises:
+        PluginMissing. PluginFailed: it cannot be used; the message says why and what is allowed.
+    """
+    built = _build(workload, arrays, dtype_of(workload.precision))
+    params_1P = built.params_2P[:1]
+    grads = [torch.randn(params_1P.shape, generator=generator(0, "grads", i)).to(params_1P.dtype) for i in range(3)]
+    whole, first, second = (TorchOptimizer(spec, built.layout) for _ in range(3))
+    state = whole.init(params_1P)
+    at_end = _stepped(whole, state, params_1P, grads)
+    half = _stepped(first, first.init(params_1P), params_1P, grads[:2])
+    state = second.init(half)
+    second.restore(first.export())
+    if not torch.equal(at_end, _stepped(second, state, half, grads[2:])):
+        raise PluginFailed(
+            f"optimizer {spec.name}: it goes on otherwise after its state was saved and restored, allowed one that"
+            " keeps what it remembers in `state` and `param_groups`"
+        )
+
+
+def _stepped(optimizer: TorchOptimizer, state: dict[str, Tensor], params_1P: Tensor, grads: list[Tensor]) -> Tensor:
+    params_1P = params_1P.clone()
+    for grads_1P in grads:
+        state["lr"].fill_(1e-3)
+        update_1P = torch.empty_like(params_1P)
+        optimizer.update(grads_1P.clone(), state, params_1P, optimizer.coefficients(state), update_1P)
+        params_1P += update_1P
+    return params_1P
+
+
+def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: torch.dtype) -> Built:
+    model = build_model(workload.model, arrays.train_x.shape[1:], arrays.num_classes)
+    streams = [generator(seed, "initialization") for seed in (0, 1)]
+    modules = None
+    if isinstance(model, OwnModel):
+        modules = model.build(streams[0], dtype), model.build(streams[1], dtype)
+    if modules is None:
+        named: list[dict[str, Tensor]] = [model.init(stream, dtype) for stream in streams]
+    else:
+        named = [{name: p.detach() for name, p in trainable(module).items()} for module in modules]
+    layouts = [Layout.of(params) for params in named]
+    name = getattr(model, "name", workload.model.kind)
+    if layouts[0] != layouts[1]:
+        raise PluginFailed(f"model {name}: got other parameters with another seed, allowed the same names and shapes")
+    data = to_device(arrays, dtype, torch.device("cpu"), most=EXAMPLES)
+    return Built(
+        name,
+        model,
+        build_loss(workload.loss),
+        modules,
+        layouts[0],
+        layouts[0].stack(named),
+        data.train,
+    )
+
+
+def _check_outputs(built: Built, workload: Classification, arrays: DataArrays) -> Tensor:
+    """The outputs for the examples; refuses those that the loss has no use for."""
+    inputs, targets = built.examples.inputs, built.examples.targets
+    with torch.no_grad():
+        outputs = _outputs(built, built.params_2P[0], inputs)
+    who = f"model {built.name}"
+    if not isinstance(outputs, Tensor) or outputs.dim() < 1 or len(outputs) != len(inputs):
+        got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise PluginFailed(
+            f"{who}: got outputs of {got}, allowed a tensor with one row for each of {len(inputs)} inputs"
+        )
+    if outputs.dtype != built.params_2P.dtype:
+        raise PluginFailed(f"{who}: got outputs of {outputs.dtype}, allowed {built.params_2P.dtype}, as its parameters")
+    if not isinstance(built.loss, OwnLoss):
+        if targets.is_floating_point():
+            said = f"{workload.loss.kind} with targets that are numbers"
+            raise PluginFailed(f"loss: got {said}, allowed data with class labels, or a loss of your own")
+        allowed = (*targets.shape, arrays.num_classes)
+        if tuple(outputs.shape) != allowed:
+            said = f"one for each of {arrays.num_classes} classes"
+            raise PluginFailed(f"{who}: got outputs of shape {list(outputs.shape)}, allowed {list(allowed)}: {said}")
+    return outputs
+
+
+def _check_state(built: Built) -> None:
+    """Trains two steps and evaluates: nothing may be kept but in buffers, or a resumed trial would be another."""
+    objective, params_1P = built.objective(), built.params_2P[:1]
+    objective.train(params_1P, built.batch)
+    before = _attributes(built)
+    objective.train(params_1P, built.batch)
+    objective.loss_and_grad(params_1P, built.batch)
+    objective.evaluate(params_1P, built.examples.inputs, built.examples.targets)
+    changed = [name for name, value in _attributes(built).items() if before.get(name) != value]
+    if changed:
+        raise PluginFailed(
+            f"model {built.name}: it changes {', '.join(changed)} as it runs, which no checkpoint holds; allowed"
+            " buffers (register_buffer)"
+        )
+
+
+def _attributes(built: Built) -> dict[str, Any]:
+    """The plain values that its modules have."""
+    plain = (bool, int, float, str)
+    named = built.modules[0].named_modules() if built.modules else ()
+    return {
+        f"{place}.{name}".lstrip("."): value
+        for place, module in named
+        for name, value in vars(module).items()
+        if isinstance(value, plain) and name != "training"
+    }
+
+
+def _why_unstacked(built: Built, *, needs_hvp: bool) -> str:
+    """Why its trials train alone; empty where they can be stacked to the same numbers."""
+    if built.modules is not None:
+        if known := described(built.modules[0], built.name):
+            return known
+        for what, is_so in MODULE_REASONS.items():
+            if is_so(built):
+                return f"{what} in {built.name}"
+    names = [part.name for part in (built.model, built.loss) if isinstance(part, OwnModel | OwnLoss)]
+    who = " or ".join(names) or "this model"
+    if isinstance(built.model, OwnModel):
+        built.model.place(built.params_2P.dtype, built.params_2P.device)
+    try:
+        stacked = _numbers(_stacked_objective(built), built.params_2P, built.batch, needs_hvp=needs_hvp)
+    except Exception as error:  # whatever vmap refuses, it says in a way of its own
+        cause = error.__cause__ if isinstance(error, PluginFailed) and error.__cause__ is not None else error
+        return f"torch.func.vmap refuses {who} ({next(iter(str(cause).splitlines()), type(cause).__name__)[:100]})"
+    alone = _numbers(built.objective(), built.params_2P, built.batch, needs_hvp=needs_hvp)
+    tolerance = TOLERANCE[built.params_2P.dtype]
+    if all(_distance(one, other) <= tolerance for one, other in zip(stacked, alone, strict=True)):
+        return ""
+    return f"torch.func.vmap gives other numbers for {who}"
+
+
+def _changes_buffers(built: Built) -> bool:
+    objective = built.objective()
+    before = {name: tensor.clone() for name, tensor in objective.state().items()}
+    objective.train(built.params_2P[:1], built.batch)
+    return not _equal(before, objective.state())
+
+
+def _has_other_constants(built: Built) -> bool:
+    assert built.modules is not None
+    return not _equal(constants(built.modules[0]), constants(built.modules[1]))
+
+
+def _has_modes(built: Built) -> bool:
+    assert built.modules is not None
+    with torch.no_grad():
+        training = _outputs(built, built.params_2P[0], built.examples.inputs)
+        with evaluation_mode(built.modules[0]):
+            return not torch.equal(training, _outputs(built, built.params_2P[0], built.examples.inputs))
+
+
+def _is_random(built: Built) -> bool:
+    with torch.no_grad():
+        params_P, inputs = built.params_2P[0], built.examples.inputs
+        return not torch.equal(_outputs(built, params_P, inputs), _outputs(built, params_P, inputs, start=1))
+
+
+MODULE_REASONS: dict[str, Callable[[Built], bool]] = {
+    "buffers that training changes": _changes_buffers,
+    "buffers or frozen parameters that are drawn at random": _has_other_constants,
+    "random numbers": _is_random,
+    "another output in evaluation mode": _has_modes,
+}
+"""What one module cannot do for all trials of a pack, though vmap may take it."""
+
+
+def _why_no_hvp(workload: Classification, arrays: DataArrays, built: Built) -> str:
+    """Why its Hessian-vector products cannot be had, or are not its gradient's derivative; empty where they are."""
+    who = " and ".join(part.name for part in (built.model, built.loss) if isinstance(part, OwnModel | OwnLoss))
+    try:
+        precise = _build(workload, arrays, torch.float64)
+        objective, params_1P = precise.objective(), precise.params_2P[:1]
+        vector_1P = torch.randn(params_1P.shape, generator=generator(0, "direction"), dtype=torch.float64)
+        vector_1P /= vector_1P.norm()
+        product = objective.hvp(params_1P, precise.batch, vector_1P)
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, PluginFailed) and error.__cause__ is not None else error
+        return f"{who or 'it'} cannot be differentiated twice ({next(iter(str(cause).splitlines()), '')[:150]})"
+    distances = []
+    for step in (DIFFERENCE_STEP, DIFFERENCE_STEP / 30):  # a kink may lie within the first
+        ends = [objective.loss_and_grad(params_1P + sign * step * vector_1P, precise.batch)[1] for sign in (1, -1)]
+        distances.append(_distance(product, (ends[0] - ends[1]) / (2 * step), floor=float(ends[0].norm()) * 1e-4))
+    if min(distances) <= HVP_TOLERANCE:
+        return ""
+    return f"the second derivative of {who or 'it'} is not that of its gradient: {min(distances):.0%} off"
+
+
+def _outputs(built: Built, params_P: Tensor, inputs: Tensor, start: int = 0) -> Tensor:
+    params = built.layout.unflatten(params_P)
+    if built.modules is None:
+        return built.model.apply(params, inputs)
+    start_global_streams(start)
+    assert isinstance(built.model, OwnModel)
+    own = {name: tensor.clone() for name, tensor in constants(built.modules[0]).items()}
+    with calling("models", built.name):
+        return call_module(built.modules[0], {**params, **own}, inputs)
+
+
+def _stacked_objective(built: Built) -> PackObjective:
+    def trial_loss(params_P: Tensor, inputs: Tensor, targets: Tensor, key: Tensor) -> Tensor:
+        return built.loss(built.model.apply(built.layout.unflatten(params_P), inputs, key), targets)
+
+    return PackObjective(trial_loss, built.layout.num_parameters, trace=False)
+
+
+def _numbers(objective: Any, params_2P: Tensor, batch: Batch, *, needs_hvp: bool) -> list[Tensor]:
+    """Losses, gradients and Hessian-vector products of two trials, on a batch of each one's own."""
+    inputs, targets, key = batch.tensors
+    pairs = [torch.stack((tensor, tensor.flip(0))) for tensor in (inputs, targets)]
+    own = Batch((*pairs, torch.stack((key, key + 1))), True, batch.size)
+    found = [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
+    return [*found, objective.hvp(params_2P, batch, torch.ones_like(params_2P))] if needs_hvp else found
+
+
+def _distance(one: Tensor, other: Tensor, floor: float = 1e-12) -> float:
+    if not torch.isfinite(other).all():
+        return 0.0 if torch.equal(torch.isfinite(one), torch.isfinite(other)) else torch.inf
+    return float((one - other).norm()) / max(float(other.norm()), floor)
+
+
+def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
