@@ -59,6 +59,7 @@ FIGURES = (
     Figure("  against Ray Tune, class used again", "orchestration", "ms_at_2000", "ray_tune_class_ms", "at most", "ms"),
     Figure("packed against alone, 64 digits trials", "packing", "times_faster", 3, "at least", "x"),
     Figure("  nets for images, the least", "image_packs", "times_faster_least", 1, "at least", "x"),
+    Figure("  character models, the least", "text_packs", "times_faster_least", 1, "at least", "x"),
     Figure("publishing: points a second, SQLite", "publishing", "points per second, 1,000", 5_000, "at least", "/s"),
     Figure("publishing: a run, created to ended", "publishing", "a run with 14 parameters", 50, "at most", "ms"),
     Figure("slow tracker (500 ms a call): time to last step", "slow_tracker", "ratio", 1.02, "at most", "x"),

@@ -26,12 +26,13 @@ NAMES = (
     "packing",
     "pack_sizes",
     "image_packs",
+    "text_packs",
     "publishing",
     "slow_tracker",
     "sharpness",
     "service",
 )
-IN_PROCESS = ("packing", "pack_sizes", "image_packs", "sharpness")
+IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness")
 """Train in the benchmark's own process: on one thread, as a trainer does."""
 
 

@@ -64,6 +64,7 @@ def test_training_windows_are_views_of_the_one_stream():
     assert np.shares_memory(found["train_x"], text.train)
     assert np.shares_memory(found["train_y"], text.train)
     assert not found["train_x"].flags.writeable
+    assert windows(text, 4) is found, "one set of views for all packs"
 
 
 def test_long_parts_are_evaluated_on_windows_spread_over_them(monkeypatch):

@@ -1,8 +1,10 @@
 """A text in memory: one byte a token, in three contiguous parts, and the windows that examples are cut from it as."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -63,8 +65,11 @@ def frozen_text(tokens: np.ndarray, num_classes: int, source: str) -> TextArrays
     return TextArrays(tokens[:first], tokens[first:last], tokens[last:], num_classes, sha256, source)
 
 
-def windows(text: TextArrays, context: int, subset: int | None = None) -> dict[str, np.ndarray]:
+@lru_cache(maxsize=4)
+def windows(text: TextArrays, context: int, subset: int | None = None) -> Mapping[str, np.ndarray]:
     """The three parts as examples, `train_x` [n, context] and `train_y` beside it, and so on: views, nothing is copied.
+
+    The same arrays for the same text, so that the packs of a process share what lies on the device, too.
 
     Window i of a part holds its tokens i C ... i C + C - 1; its targets are the tokens i C + 1 ... i C + C. Windows of
     one part share no input, parts share nothing. Of the training part the first `subset`, or all; of the others as many
@@ -84,7 +89,7 @@ def windows(text: TextArrays, context: int, subset: int | None = None) -> dict[s
         inputs, targets = _windows(tokens, num, context), _windows(tokens[1:], num, context)
         chosen = _chosen(part, num, context, subset)
         arrays[f"{part}_x"], arrays[f"{part}_y"] = inputs[chosen], targets[chosen]
-    return arrays
+    return MappingProxyType(arrays)
 
 
 def _windows(tokens: np.ndarray, num: int, context: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def to_device(
     train = part(train_x, train_y)
     return DeviceData(
         train=train,
-        train_evaluation=train.take(train_evaluation_index(*train.targets.shape).to(device)),
+        train_evaluation=train.take(train_evaluation_index(len(train), _context(train.targets)).to(device)),
         validation=part(arrays.validation_x, arrays.validation_y),
         test=part(arrays.test_x, arrays.test_y),
         num_classes=arrays.num_classes,
@@ -129,6 +129,11 @@ def _normalised(
 def subset_index(num_train: int, subset: int) -> Tensor:
     """The first `subset` training examples of a fixed permutation: a smaller subset is a part of each larger one."""
     return torch.randperm(num_train, generator=generator(0, "subset"))[:subset]
+
+
+def _context(targets: Tensor) -> int | None:
+    """Tokens in a window of a text; None for anything else."""
+    return targets.shape[1] if targets.dtype == torch.uint8 and targets.ndim > 1 else None
 
 
 def train_evaluation_index(num_train: int, context: int | None = None) -> Tensor:
