@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Three processes on two cores: with threads of their own each they would mostly wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test check contract bench format golden clean
@@ -22,12 +24,12 @@ demo: $(STAMP)
 	@$(BIN)/warmup-bench run quickstart --home demo/home --out demo/quickstart
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
 # Format, lint, types, import contracts and the fast tests: under a minute.
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
