@@ -241,7 +241,7 @@ def test_a_full_disk_stops_the_study_says_so_and_loses_nothing(
         return write(self, *chunk)
 
     monkeypatch.setattr(PackWriter, "write", fills_up)
-    with pytest.raises(CannotRun, match="No space left on device"):
+    with pytest.raises(PlaceError, match="No space left on device"):
         house.drive()
     assert {pack.state for pack in house.ledger.packs(house.study.id)} == {PackState.QUEUED}
     row = house.ledger.study(house.study.id)
