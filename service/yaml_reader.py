@@ -53,6 +53,8 @@ def read_yaml(text: str) -> Any:
     try:
         return _Reader(yaml.parse(text, Loader=_READER)).document()
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (error.problem or ""):  # newer readers have a bound of their own
+            raise SpecError([too_deep()]) from error
         mark = error.problem_mark or error.context_mark
         raise SpecError([Problem(_place(mark), _without_found(error.problem or str(error)), ONE_DOCUMENT)]) from error
     except yaml.YAMLError as error:

@@ -30,9 +30,8 @@ RETRY_AFTER_S = 30
 RECONNECT_MS = 2_000
 """What a browser that has lost the connection waits before it comes again."""
 _SEQ = re.compile(r"[0-9]{1,18}")
-# OpenAPI 3.1 has no word for the items of a stream.
+# OpenAPI 3.1 has no word for the items of a stream. No type: readers that know streams would hold each event to it.
 _STREAM_SCHEMA = {
-    "type": "string",
     "description": f"Server-sent events. Of each, `id` is the event's number, `event` its kind, and `data` one line of"
     f" JSON that #/components/schemas/{EVENT} describes.",
 }

@@ -27,3 +27,4 @@ def test_a_ray_that_does_not_start_is_lost_and_nothing_of_it_is_left(monkeypatch
         assert not psutil.pid_exists(started[0].pid)
     finally:
         local.end()
+        started[0].wait(10)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.spec_files import read_document
-from tests.e2e.commands import as_file, environment
+from tests.e2e.commands import WAIT_S, as_file, environment
 from tests.e2e.conftest import make_hostile
 from tests.plugins.installing import install
 from workers.ledger.ledger import Ledger
@@ -67,7 +67,7 @@ def ran(python, tmp_path_factory):
             env=environment(WARMUP_BENCH_HOME=str(cwd / "home"), MLFLOW_TRACKING_URI="none", PYTHONPATH=str(cwd)),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=WAIT_S,
             check=False,
         )
     return cwd, answers

@@ -36,7 +36,7 @@ def test_the_notebook_lines_run_the_study_and_give_a_table_and_a_figure(tmp_path
         env=environment(WARMUP_BENCH_HOME=str(tmp_path / "home"), MLFLOW_TRACKING_URI="none"),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from service.running import MAX_LAUNCHES, DriverFailed, Watch, collect
 from tests.cluster.conftest import House, StopAfter, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
 from tests.service.driving import gone_owner
+from workers.data import facts_of
 from workers.holders import lease_owner
 from workers.launcher import EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST
 from workers.ledger.ledger import Ledger
@@ -47,10 +48,10 @@ def test_the_same_file_continues_its_study_and_another_makes_another(house: Hous
 
 
 def test_a_file_whose_data_has_changed_makes_a_new_study(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.data import scan
-
-    changed = [facts.model_copy(update={"sha256": "0" * 64}) for facts in scan(None)]
-    monkeypatch.setattr("service.requests.scan", lambda folder: changed)
+    monkeypatch.setattr(
+        "service.requests.facts_of",
+        lambda dataset, folder: facts_of(dataset, folder).model_copy(update={"sha256": "0" * 64}),
+    )
     assert prepared(house, digits(40, num_seeds=1)).is_new
 
 

@@ -95,6 +95,8 @@ class Question:
         kind = str(self.optimizers.get(optimizer, {}).get("kind"))
         if kind == "lion":
             return "steps of a fixed length have no stability threshold"
+        if kind == "plugin":
+            return "what its own update rule is preconditioned by is not known"
         if kind not in _PRECONDITIONED_BY:
             return None
         return (
