@@ -154,7 +154,7 @@ def test_no_trainer_is_asked_of_a_lost_ray(make_house) -> None:
 def test_what_a_checkpoint_replaces_is_deleted_once_it_is_committed(
     make_house, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undisturbed
 ) -> None:
-    monkeypatch.setitem(PackRunner.__init__.__kwdefaults__, "checkpoint_every_s", 0.0)
+    monkeypatch.setattr("workers.planning.packs.CHECKPOINT_S", 0.0)
     house, seen = make_house(), []
 
     def look(turn: int) -> None:
@@ -241,7 +241,7 @@ def test_a_full_disk_stops_the_study_says_so_and_loses_nothing(
         return write(self, *chunk)
 
     monkeypatch.setattr(PackWriter, "write", fills_up)
-    with pytest.raises(CannotRun, match="No space left on device"):
+    with pytest.raises(PlaceError, match="No space left on device"):
         house.drive()
     assert {pack.state for pack in house.ledger.packs(house.study.id)} == {PackState.QUEUED}
     row = house.ledger.study(house.study.id)

@@ -26,6 +26,9 @@ from workers.planning import (
 from workers.planning.measurement import measurement_key
 from workers.planning.packs import group_key
 
+CHUNKS_PER_CHECKPOINT = 10
+"""In a plan of an earlier version, which did not say."""
+
 
 class StudyTrials:
     """A study's trials by id, expanded once per process."""
@@ -119,6 +122,7 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         members=members,
         probes=trials.study.fields.probes,
         chunk_steps=pack.chunk_steps,
+        checkpoint_steps=pack.plan.get("checkpoint_steps", CHUNKS_PER_CHECKPOINT * pack.chunk_steps),
         device="cpu" if device == "cpu" else "cuda",
         stacked=not pack.plan.get("unstacked"),
     )
@@ -151,6 +155,7 @@ def _new_pack(
             ],
             "points_of_slot": [distinct.index(key) for key in of_slot],
             "total_steps": pack.total_steps,
+            "checkpoint_steps": pack.checkpoint_steps,
             "gradients_per_step": gradients_per_step([plans[key] for key in of_slot], pack.total_steps),
             **({"unstacked": pack.unstacked} if pack.unstacked else {}),
             "facts": {name: value for name, value in asdict(facts).items() if name != "origins"},
