@@ -22,7 +22,7 @@ from workers.launcher import (
 )
 from workers.ledger.leases import Kind
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import LeaseRow, StudyRow
+from workers.ledger.rows import LeaseRow, PackState, StudyRow
 from workers.places import Places
 from workers.results.folder import copy_results
 
@@ -152,7 +152,9 @@ class Watch:
                 break
         if self.progress.num_plans != self._plan_read:
             self._plan_read = self.progress.num_plans
-            packs = self._ledger.packs(self._row.id)
+            packs = self._ledger.packs(
+                self._row.id, [state for state in PackState if state is not PackState.SUPERSEDED]
+            )
             self.progress.pack_steps = {pack.pack_id: int(pack.plan["total_steps"]) for pack in packs}
             self.progress.pack_trials = {pack.pack_id: len(pack.members) for pack in packs}
 

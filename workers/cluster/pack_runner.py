@@ -16,6 +16,7 @@ from workers.data import TextArrays, load, windows
 from workers.plugins import PluginFailed, PluginMissing, SourceChanged, check_sources
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
 from workers.science.datasets import DataArrays
+from workers.science.device import is_out_of_memory, release_memory
 from workers.science.trainer import PackTrainer
 
 OWN_PART_ERRORS = (PluginFailed, PluginMissing, SourceChanged)
@@ -49,10 +50,20 @@ class PackRunner:
             self._attempt = None
             where = order.task.pack_id if order else attempt.order.task.pack_id if attempt else ""
             number = order.attempt if order else attempt.order.attempt if attempt else 0
-            return _failed(where, number, error)
+            failed = _failed(where, number, error)
+        else:
+            failed = None
+        if failed is not None:
+            attempt = None  # with the error gone as well, its tensors are
+            release_memory()
+            return failed
         if progress.results is not None:
             self._attempt = None
         return progress
+
+
+class _NoData(Exception):
+    """The data of a pack cannot be had; the cause says why."""
 
 
 class _Attempt:
@@ -61,9 +72,13 @@ class _Attempt:
         self._store = store
         self._parent = parent
         self._began = time.monotonic()
-        for member in order.task.members:
-            check_sources(member.trial.plugins)
-        self._trainer = PackTrainer(order.task, _arrays(order.task, data_dir), device=order.task.device)
+        try:
+            for member in order.task.members:
+                check_sources(member.trial.plugins)
+            arrays = _arrays(order.task, data_dir)
+        except Exception as error:
+            raise _NoData from error
+        self._trainer = PackTrainer(order.task, arrays, device=order.task.device)
         self._checkpoint = None if order.checkpoint is None else CheckpointRef(**order.checkpoint)
         manifest: Manifest = ()
         if self._checkpoint is not None:
@@ -143,7 +158,9 @@ class _Attempt:
             os._exit(1)
 
 
-def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
+def _failed(pack_id: str, attempt: int, error: BaseException) -> Progress:
+    is_of_all = isinstance(error, _NoData)
+    error = error.__cause__ if is_of_all and error.__cause__ is not None else error
     is_place_error = isinstance(error, PlaceError)
     is_damaged = isinstance(error, CorruptRecord)
     speaks_for_itself = isinstance(error, OWN_PART_ERRORS) or is_place_error or is_damaged
@@ -153,6 +170,7 @@ def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
     return Progress(
         pack_id, attempt, 0, 0, [], None, 0.0,
         error=log, reason=reason, is_place_error=is_place_error, is_damaged=is_damaged,
+        is_out_of_memory=is_out_of_memory(error), is_of_all=is_of_all,
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def write_plan(
     )
     packs = plan(of_round)
     # The planned size decides the bits, so a trial may be taken over only if it was trained in a pack of that size.
-    execution = {id_: _execution_id(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
+    execution = {id_: execution_id_of(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
     workloads = {id(trial.workload): trial.workload for trial in of_round}
     measured = {key: trials.study.measurement_id(workload) for key, workload in workloads.items()}
     keys = [(trial.trial_id, measured[id(trial.workload)], execution[trial.trial_id]) for trial in of_round]
@@ -148,7 +148,7 @@ def _new_pack(
         size=pack.size,
         chunk_steps=pack.chunk_steps,
         members=[(trial_id, slot) for slot, trial_id in enumerate(pack.trial_ids)],
-        execution_id=_execution_id(facts, pack.size),
+        execution_id=execution_id_of(facts, pack.size),
         plan={
             "points": [
                 {name: points.model_dump(mode="json") for name, points in plans[key].points.items()} for key in distinct
@@ -163,7 +163,8 @@ def _new_pack(
     )
 
 
-def _execution_id(facts: TrainerFacts, pack_size: int) -> str:
+def execution_id_of(facts: TrainerFacts, pack_size: int) -> str:
+    """The id of what decides the bits of a pack of this size."""
     return ExecutionFacts(
         torch_version=facts.torch_version,
         device_class=facts.device_class,

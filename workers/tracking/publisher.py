@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from workers.tracking.batching import batches
 from workers.tracking.names import (
     COUNT_TAG,
+    EXECUTION_TAG,
     INFINITE_TAG,
     KEY_TAG,
     MAX_EXPERIMENT_TAG_LENGTH,
@@ -76,6 +77,9 @@ class Publisher:
         if known is not None and (known.ended or not (publication.points or publication.status)):
             return known
         run = None if known else self._find(publication.key)
+        if run is not None and _has_other_bits(run, publication):
+            self._discard(run)
+            run = None
         acknowledged = known.num_points if known else 0
         num_points = acknowledged + len(publication.points)
         if run is not None and _is_whole(run, publication, num_points):
@@ -157,6 +161,11 @@ class Publisher:
         self._runs[publication.key] = FoundRun(run_id, publication.key, RUNNING, fitted)
         return run_id
 
+    def _discard(self, run: FoundRun) -> None:
+        self._tracker.discard_run(run.run_id)
+        assert self._runs is not None  # _find was there before
+        self._runs.pop(run.key, None)
+
     def _send(self, run_id: str, publication: TrialPublication, *, with_params: bool) -> None:
         points = list(publication.points)
         if publication.status is not None:
@@ -188,6 +197,11 @@ class Publisher:
 def _is_whole(run: FoundRun, publication: TrialPublication, num_points: int) -> bool:
     # The status is set last, so with the count that was known at creation it vouches for all points.
     return run.status == publication.status and run.tags.get(COUNT_TAG) == str(num_points)
+
+
+def _has_other_bits(run: FoundRun, publication: TrialPublication) -> bool:
+    before, now = run.tags.get(EXECUTION_TAG), publication.tags.get(EXECUTION_TAG)
+    return bool(before and now) and before != now
 
 
 def _best(runs: Sequence[FoundRun]) -> FoundRun | None:

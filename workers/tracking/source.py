@@ -22,6 +22,7 @@ from workers.places import Places
 from workers.records import Manifest, RecordStore, SegmentRef
 from workers.tracking.curves import curve, stride
 from workers.tracking.loop import PublishingState
+from workers.tracking.names import EXECUTION_TAG
 from workers.tracking.publications import (
     Acknowledgement,
     Artifact,
@@ -160,7 +161,8 @@ class LedgerSource:
         # The last row of a trial that ended early may lie off the stride: it was thinned away while the trial was not
         # known to have ended. So an end is published with all points again; those that are there are kept once.
         before = 0 if row.is_final else sum(point.step < row.offset for point in points)
-        known = None if row.run_id is None else Acknowledgement(key, row.run_id, before)
+        # One that was replanned is looked up: its run may hold points of before.
+        known = None if row.run_id is None or trial.replanned else Acknowledgement(key, row.run_id, before)
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
             key=key,
@@ -170,6 +172,7 @@ class LedgerSource:
                 "warmup_bench.trial_id": trial.trial_id,
                 "warmup_bench.cell_id": trial.cell_id,
                 "warmup_bench.outcome": str(trial.outcome or ""),
+                EXECUTION_TAG: trial.execution_id or "",
             },
             points=points[before:] if known else points,
             headline=_headline(trial) if row.is_final else {},
