@@ -164,7 +164,7 @@ class House:
 
 @pytest.fixture
 def make_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
-    """A house with a small digits study: two packs, chunks of ten steps, a chunk a turn."""
+    """A house with a small digits study, or `document`: two packs, chunks of ten steps, a chunk a turn."""
     monkeypatch.setattr("workers.planning.packs.CHUNK_STEPS", 10)
     # The table's has 128 slots, of which 4 would be filled: most of a test's time.
     monkeypatch.setattr("workers.planning.packs.table_pack_size", lambda *_: PACK_SIZE)
@@ -174,7 +174,8 @@ def make_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     houses: list[House] = []
 
     def make(name: str = "home", **how: Any) -> House:
-        houses.append(House(tmp_path / name, digits(how.pop("num_steps", 40), num_seeds=1, **how), monkeypatch))
+        document = how.pop("document", None) or digits(how.pop("num_steps", 40), num_seeds=1, **how)
+        houses.append(House(tmp_path / name, document, monkeypatch))
         return houses[-1]
 
     yield make

@@ -291,7 +291,7 @@ class Driver:
 
     def _replace(self, pack: PackRow, new: list[NewPack], reason: str, log: str) -> None:
         """Go on with `new` in the place of a pack that cannot be run as it is; where there are none, it is errored."""
-        if not new:
+        if not new:  # what is durable of it stays to be looked at
             self._ledger.fail_pack(self._study_id, pack.pack_id, self._fence, reason, log=log or reason)
             return
         queued = self._ledger.replan(self._study_id, pack.pack_id, new, self._fence, reason)
