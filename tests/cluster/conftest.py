@@ -37,6 +37,10 @@ class DeadError(Exception):
     """What Ray raises for an actor that is gone."""
 
 
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing that it passes on its way is done, but for what a `finally` does."""
+
+
 class FakeRay:
     """`ray`, as far as Slots uses it: every reference is ready at once."""
 
@@ -73,7 +77,10 @@ class FakeTrainer:
         self.num_turns += 1
         self._task = order.task if order is not None else self._task
         error = self._fate(self.num_turns) or self._curse(self._task)
-        answer = error if error is not None else self._runner.advance(order, 0.0, save=save)
+        try:
+            answer = error if error is not None else self._runner.advance(order, 0.0, save=save)
+        except KilledError as killed:
+            answer = DeadError(str(killed))
         return lambda: answer
 
 

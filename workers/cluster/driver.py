@@ -114,6 +114,8 @@ class Driver:
                 with contextlib.suppress(WarmupBenchError):  # then the next driver queues them again
                     self._ledger.requeue_packs(self._study_id, None, self._fence, str(error))
                 raise
+        if not self._unfinished():
+            self._tidy_after_others()
         return self._outcome()
 
     def _train(self, study: Study) -> None:
@@ -261,6 +263,15 @@ class Driver:
                 self._store.sweep(progress.pack_id, _segments(progress.manifest))
         except PlaceError as error:
             _log_leftovers(progress.pack_id, error)
+
+    def _tidy_after_others(self) -> None:
+        """Sweep packs that were done under an earlier lease: a driver killed after the commit has not come to it."""
+        try:
+            for pack in self._ledger.packs(self._study_id, [PackState.DONE]) if self._fence > 1 else []:
+                if pack.fence < self._fence:
+                    self._store.sweep(pack.pack_id, _segments(pack.manifest))
+        except PlaceError as error:
+            log.warning("leftovers stay: %s", error)
 
     def _delete_replaced(self, progress: Progress) -> None:
         checkpoints = [CheckpointRef(**row) for row in progress.replaced_checkpoints]
