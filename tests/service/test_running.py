@@ -26,6 +26,11 @@ from workers.ledger.ledger import Ledger
 pytestmark = pytest.mark.slow  # every test trains
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.running.AGAIN_AFTER_S", 0.0)
+
+
 @pytest.fixture
 def house(make_house) -> House:  # noqa: F811
     return make_house()
