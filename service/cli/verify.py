@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import Data, Home, Json, Records, StudyId, TrackingUri, integer, places, print_json, say
+from service.cli.options import (
+    Data,
+    Home,
+    Json,
+    Plugins,
+    Records,
+    StudyId,
+    TrackingUri,
+    integer,
+    places,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     pass
@@ -29,6 +41,7 @@ def verify(
     records: Records = None,
     data: Data = None,
     tracking_uri: TrackingUri = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Check that ledger, record files and MLflow agree, and that training again gives the same bits. Writes nothing."""
@@ -36,7 +49,7 @@ def verify(
 
     if trials < 0:
         raise SpecError([Problem("--trials", str(trials), "0 or more")])
-    where = places(home, records, data, tracking_uri)
+    where = places(home, records, data, tracking_uri, plugin)
     from workers.ledger.ledger import Ledger
     from workers.results.verifying import check_records
 
@@ -48,6 +61,7 @@ def verify(
         checked = check_records(ledger, row.id, where)
     order = {"study_id": row.id, "ledger": where.ledger, "records": where.records, "num_trials": trials}
     order |= {"home": str(where.home), "data": str(where.data), "tracking_uri": where.tracking_uri}
+    order["plugins"] = list(map(str, where.plugins))
     found: dict[str, Any] = {"records": vars(checked), "mlflow": None, "retrained": None}
     if where.tracking_uri is not None:
         found["mlflow"] = _ask("workers.tracking.checking", order)

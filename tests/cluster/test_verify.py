@@ -43,7 +43,7 @@ def publish(house: House, tracker: MemoryTracker) -> PublishingState:
 
 
 def trained_again(house: House, num_trials: int = 3) -> retraining.Retrained:
-    return retrain(house.ledger, house.study.id, house.places.records, None, num_trials)
+    return retrain(house.ledger, house.study.id, house.places, num_trials)
 
 
 def with_other_rows(house: House, change) -> None:

@@ -13,6 +13,8 @@ from workers.ledger.inputs import NewPack
 from workers.ledger.rows import PackRow
 
 IS_SMALLER = "is_replanned_smaller"
+REPLACES = "replaces"
+"""The pack in whose place this one is, in its plan."""
 Members = Sequence[tuple[str, int]]
 
 
@@ -59,5 +61,5 @@ def _new_pack(pack: PackRow, members: Members, size: int, plan: dict[str, object
         chunk_steps=pack.chunk_steps,
         members=members,
         execution_id=execution_id,
-        plan=plan,
+        plan=plan | {REPLACES: pack.pack_id},
     )

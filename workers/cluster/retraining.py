@@ -20,8 +20,10 @@ from schemas.trials import TrialState
 from workers.cluster.facts import TRAINER_ENVIRONMENT, trainer_facts
 from workers.cluster.orders import PackOrder, TrainerFacts
 from workers.cluster.planning import StudyTrials, datasets_of, pack_task
+from workers.inspecting import recall
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow
+from workers.places import Places
 from workers.records import RecordStore, SegmentRef
 
 TABLES = ("steps", "evaluations", "probes", "events")
@@ -38,7 +40,7 @@ class Retrained:
     findings: list[str] = field(default_factory=list)
 
 
-def retrain(ledger: Ledger, study_id: str, records: str, data_dir: Path | None, num_trials: int) -> Retrained:
+def retrain(ledger: Ledger, study_id: str, places: Places, num_trials: int) -> Retrained:
     """Train `num_trials` done trials again, the same ones whenever it is asked for."""
     done = [trial for trial in ledger.trials(study_id) if trial.state is TrialState.DONE]
     chosen = sorted(done, key=lambda trial: hashlib.sha256(f"{study_id}{trial.trial_id}".encode()).digest())
@@ -50,13 +52,13 @@ def retrain(ledger: Ledger, study_id: str, records: str, data_dir: Path | None, 
         # A trial that was taken over has its pack in another study.
         if pack.study_id not in trials_of:
             study = parse_study(ledger.study(pack.study_id).spec)
-            trials_of[pack.study_id] = StudyTrials(study, datasets_of(ledger))
-        _retrain_pack(pack, trials_of[pack.study_id], wanted[pack.pack_id], records, data_dir, answer)
+            trials_of[pack.study_id] = StudyTrials(study, datasets_of(ledger), recall(study, places))
+        _retrain_pack(pack, trials_of[pack.study_id], wanted[pack.pack_id], places, answer)
     return answer
 
 
 def _retrain_pack(
-    pack: PackRow, trials: StudyTrials, trial_ids: Sequence[str], records: str, data_dir: Path | None, answer: Retrained
+    pack: PackRow, trials: StudyTrials, trial_ids: Sequence[str], places: Places, answer: Retrained
 ) -> None:
     from workers.cluster.pack_runner import PackRunner
 
@@ -67,7 +69,7 @@ def _retrain_pack(
         return
     task = pack_task(pack, trials, device)
     with TemporaryDirectory(prefix="warmup-bench-verify-") as folder:
-        runner = PackRunner(folder, data_dir)
+        runner = PackRunner(folder, places.data)
         progress = runner.advance(PackOrder(task, 1, [], None), 1e9)
         while progress.results is None and progress.error is None:
             progress = runner.advance(None, 1e9)
@@ -76,7 +78,7 @@ def _retrain_pack(
             return
         answer.trial_ids += trial_ids
         for table in TABLES:
-            before = _rows(RecordStore(records), pack.manifest, table, trial_ids)
+            before = _rows(RecordStore(places.records), pack.manifest, table, trial_ids)
             again = _rows(RecordStore(folder), progress.manifest, table, trial_ids)
             answer.num_rows += before.num_rows
             if not same_bits(before, again):
@@ -117,14 +119,20 @@ def _named(trial_ids: Sequence[str]) -> str:
 
 
 def main(order: dict[str, Any]) -> None:
-    """`order`: study_id, ledger (path or URL), records (path or URL), data (folder or null), num_trials."""
+    """`order`: study_id, home, ledger and records (paths or URLs), data (folder), plugins (files), num_trials."""
     os.environ.update(TRAINER_ENVIRONMENT)  # before torch is imported
     import torch
 
     torch.set_num_threads(1)
-    data_dir = Path(order["data"]) if order["data"] else None
+    from workers.plugins import use_files
+
+    use_files(order["plugins"])
+    plugins = tuple(map(Path, order["plugins"]))
+    places = Places(
+        Path(order["home"]), order["ledger"], order["records"], Path(order["data"]), tracking_uri=None, plugins=plugins
+    )
     with Ledger.open(order["ledger"], create=False) as ledger:
-        answer = retrain(ledger, order["study_id"], order["records"], data_dir, order["num_trials"])
+        answer = retrain(ledger, order["study_id"], places, order["num_trials"])
     sys.stdout.write(f"{json.dumps(asdict(answer))}\n")
 
 
