@@ -26,7 +26,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
-# Format, lint, types, import contracts and the fast tests: under a minute.
+# Format, lint, types, import contracts and the fast tests.
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 	@$(PYTEST) -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder

@@ -53,7 +53,7 @@ def put_before(path: Path, anchor: str, code: str) -> None:
 def copy(tmp_path):
     """A project with a new schedule in it: (folder, its kind)."""
     (new_file, curve), (spec_file, spec), (registry_file, line) = steps(section(README))
-    for room in ("schemas", "workers/schedules", "tests/schedules"):
+    for room in ("schemas", "workers/schedules", "workers/plugins", "tests/schedules"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "workers" / "__init__.py", tmp_path / "workers")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\n", "utf-8")
