@@ -85,6 +85,8 @@ def test_head_is_get_without_the_body(client):
 def test_head_needs_a_key_as_get_does_and_is_logged_as_what_it_is(service):
     with capture_logs() as logs, service.anonymous() as caller:
         refused = caller.head("/v1/studies")
+        # An answer may arrive before its line is written.
+        wait_for(lambda: any(line["event"] == "request" for line in logs), "the line", 10.0)
     assert (refused.status_code, refused.content) == (401, b"")
     assert [line["method"] for line in logs if line["event"] == "request"] == ["HEAD"]
 
