@@ -1,0 +1,47 @@
+"""A fixed dozen of the crash matrix, one after another in one study; `make crash` runs each cell by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import command
+from tests.e2e.crash_cells import Fault, Outcome, in_peace, with_faults
+
+pytestmark = pytest.mark.slow
+
+DOZEN: list[Fault] = [
+    ("trainer", "launch"),
+    ("trainer", "training"),
+    ("trainer", "record"),
+    ("driver", "record"),
+    ("trainer", "checkpoint"),
+    ("driver", "checkpoint"),
+    ("trainer", "compaction"),
+    ("raylet", "training"),
+    ("ray", "checkpoint"),
+    ("driver", "compaction"),
+    ("publisher", "publishing"),
+    ("driver", "analysis"),
+]
+"""In an order in which they can be met: the first pack is compacted before the second one trains."""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    folder = tmp_path_factory.mktemp("crashes")
+    peace = in_peace(folder)
+    return folder / "faults", with_faults(folder / "faults", DOZEN, peace)
+
+
+def test_after_a_dozen_crashes_everything_is_as_in_peace(outcome: tuple[Path, Outcome]) -> None:
+    _, found = outcome
+    assert found.struck == DOZEN
+    assert found.problems == []
+    assert "Traceback" not in found.ended.err
+
+
+def test_verify_is_clean(outcome: tuple[Path, Outcome]) -> None:
+    folder, _ = outcome
+    verified = command("verify", "tiny", "--home", folder / "home", cwd=folder)
+    assert verified.status == 0, verified.out + verified.err
+    assert verified.out.count("as they should be") == 3
