@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from service.cli.options import (
     print_json,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 NUM_TRIALS = 3
 MAX_SHOWN = 100
