@@ -26,10 +26,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
-# Format, lint, types, import contracts and the fast tests.
+# Format, lint, types, import contracts, and the quick tests of what needs no process, server or database of its own.
+QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results)
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@$(PYTEST) -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(QUICK)
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

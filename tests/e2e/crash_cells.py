@@ -30,6 +30,8 @@ class Outcome:
     ended: Ended
     struck: list[Fault]
     seconds: float
+    num_lost_rays: int
+    """Times that a driver began after one whose Ray was killed."""
     problems: list[str] = field(default_factory=list)
     """What differs from the study in peace, a line each."""
 
@@ -70,14 +72,16 @@ def with_faults(
         timeout=timeout_s,
         check=False,
     )
-    struck = [tuple(json.loads(path.read_text())[:2]) for path in sorted((folder / "struck").iterdir())]
+    struck = [tuple(json.loads(path.read_text())[:2]) for path in sorted((folder / "struck").glob("*.struck"))]
+    survivors = [json.loads(path.read_text()) for path in (folder / "struck").glob("*.lives")]
     ended = Ended(done.returncode, done.stdout, done.stderr)
-    outcome = Outcome(ended, struck, time.monotonic() - began)  # type: ignore[arg-type]
+    outcome = Outcome(ended, struck, time.monotonic() - began, len(survivors))  # type: ignore[arg-type]
     if ended.status != 0:
         outcome.problems.append(f"the command ended with status {ended.status}: {ended.err.strip()[-800:]}")
         return outcome
     if struck != faults:
         outcome.problems.append(f"struck: {struck}, asked for {faults}")
+    outcome.problems += [f"lived when the next driver began: {line}" for lines in survivors for line in lines]
     outcome.problems += _differences(home, out, peace) + _left(home)
     if tracking_uri is None:
         outcome.problems += doubled_in(home / "mlflow.sqlite", only_study(home).id)

@@ -3,8 +3,12 @@
 `python tests/e2e/crashing.py command run FILE ...` is `warmup-bench run FILE ...`; its driver, trainers and publisher
 are this file, too. FAULTS in the environment lists [victim, moment] in order; each strikes once, in the process that
 comes to its moment first, when those before it have struck. The kernel kills: nothing of ours runs then.
+
+While the file that PACE in the environment names is there, every chunk of training takes a second more, asleep: a study
+then lasts long enough to be met at work, on a fast machine, and leaves a slow one to others.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -16,11 +20,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS, FOLDER, SERVER_PID = "CRASHING_FAULTS", "CRASHING_FOLDER", "CRASHING_MLFLOW_PID"
-VICTIMS = ("trainer", "raylet", "driver", "ray", "publisher", "mlflow")
+PACE, PACE_S = "CRASHING_PACE", 1.0
+ROLES = {"workers.cluster": "driver", "workers.tracking": "publisher"}
+VICTIMS = ("trainer", "raylet", "gcs_server", "driver", "ray", "publisher", "mlflow")
 MOMENTS = ("launch", "training", "record", "checkpoint", "compaction", "publishing", "analysis")
 CHECKPOINT_S = 0.5
 """Or a study as short as this one would have no checkpoint."""
 OF_RAY = ("raylet", "gcs_server")
+ONE_RAY = "ray.json"
+"""What a Ray consisted of when one of its processes was killed."""
 
 
 def reach(moment: str) -> None:
@@ -51,8 +59,11 @@ def strike(victim: str) -> None:
     if victim == "mlflow":
         os.kill(int(Path(os.environ[SERVER_PID]).read_text()), signal.SIGKILL)
         return
-    study = os.environ[marks.STUDY]
-    found = [process.pid for process in marks.marked(marks.STUDY, study) if _is_of(process, victim)]
+    marked = list(marks.marked(marks.STUDY, os.environ[marks.STUDY]))
+    found = [process.pid for process in marked if _is_of(process, victim)]
+    if victim in (*OF_RAY, "ray"):
+        ray = [(process.pid, process.create_time()) for process in marked if _is_of(process, "ray")]
+        (Path(os.environ[FOLDER]) / ONE_RAY).write_text(json.dumps(ray))
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     role = os.environ.get("CRASHING_ROLE")
@@ -61,13 +72,31 @@ def strike(victim: str) -> None:
         time.sleep(60)  # a signal may take a moment to come
 
 
+def note_what_lives_of_a_dead_ray() -> None:
+    """Called by a driver that begins: the one before it, or its command, has ended what there was."""
+    import psutil
+
+    folder = Path(os.environ[FOLDER])
+    if not (folder / ONE_RAY).exists():
+        return
+    known = json.loads((folder / ONE_RAY).read_text())
+    (folder / ONE_RAY).unlink()
+    lives = []
+    for pid, created in known:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
+                lives.append(" ".join(process.cmdline()) or process.name())
+    (folder / f"{len(list(folder.glob('*.lives')))}.lives").write_text(json.dumps(lives))
+
+
 def _is_of(process: Any, victim: str) -> bool:
     name, line = process.name(), " ".join(process.cmdline())
     if victim in ("trainer", "ray") and line.startswith("ray::"):
         return True
     if victim == "ray":
         return name in OF_RAY
-    return name == victim or f"crashing.py {victim}" in line
+    return name == victim or any(f"-m {module} " in line for module, role in ROLES.items() if role == victim)
 
 
 def install_in_records() -> None:
@@ -100,6 +129,8 @@ def install_in_trainer() -> None:
     def run(self: PackTrainer, *args: Any) -> Any:
         if self.position > 0:
             reach("training")
+        if Path(os.environ.get(PACE, "")).is_file():
+            time.sleep(PACE_S)
         return run_chunk(self, *args)
 
     PackTrainer.run_chunk = run  # type: ignore[method-assign]
@@ -159,10 +190,10 @@ def main(role: str, arguments: list[str]) -> int:
     sys.path.insert(0, str(ROOT))
     os.environ["CRASHING_ROLE"] = role
     command = launcher.module_command
-    roles = {"workers.cluster": "driver", "workers.tracking": "publisher"}
 
     def with_crash_points(module: str) -> list[str]:
-        return [sys.executable, "-P", __file__, roles[module]] if module in roles else command(module)
+        # "-m MODULE" says nothing to Python here: it is what such a process is told by.
+        return [sys.executable, "-P", __file__, "-m", module] if module in ROLES else command(module)
 
     launcher.module_command = with_crash_points
     if role == "command":
@@ -174,6 +205,8 @@ def main(role: str, arguments: list[str]) -> int:
     if role == "driver":
         from workers.cluster.__main__ import main as drive
 
+        if os.environ.get(FAULTS):
+            note_what_lives_of_a_dead_ray()
         install_in_driver()
         return drive(arguments)
     from workers.tracking.__main__ import main as publish
@@ -184,6 +217,7 @@ def main(role: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    status = main(sys.argv[1], sys.argv[2:])
+    given = sys.argv[1:]
+    status = main(ROLES[given[1]], given[2:]) if given[0] == "-m" else main(given[0], given[1:])
     sys.stdout.flush()
     os._exit(status)  # what is left of a Ray that was killed would be waited for

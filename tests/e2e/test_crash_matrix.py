@@ -1,4 +1,4 @@
-"""A fixed dozen of the crash matrix, one after another in one study; `make crash` runs each cell by itself."""
+"""Thirteen cells of the crash matrix, one after another in one study; `make crash` runs each cell by itself."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.e2e.crash_cells import Fault, Outcome, in_peace, with_faults
 
 pytestmark = pytest.mark.slow
 
-DOZEN: list[Fault] = [
+CELLS: list[Fault] = [
     ("trainer", "launch"),
     ("trainer", "training"),
     ("trainer", "record"),
@@ -19,6 +19,7 @@ DOZEN: list[Fault] = [
     ("trainer", "compaction"),
     ("raylet", "training"),
     ("ray", "checkpoint"),
+    ("gcs_server", "training"),
     ("driver", "compaction"),
     ("publisher", "publishing"),
     ("driver", "analysis"),
@@ -30,14 +31,20 @@ DOZEN: list[Fault] = [
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     folder = tmp_path_factory.mktemp("crashes")
     peace = in_peace(folder)
-    return folder / "faults", with_faults(folder / "faults", DOZEN, peace)
+    return folder / "faults", with_faults(folder / "faults", CELLS, peace)
 
 
-def test_after_a_dozen_crashes_everything_is_as_in_peace(outcome: tuple[Path, Outcome]) -> None:
+def test_after_thirteen_crashes_everything_is_as_in_peace(outcome: tuple[Path, Outcome]) -> None:
     _, found = outcome
-    assert found.struck == DOZEN
+    assert found.struck == CELLS
     assert found.problems == []
     assert "Traceback" not in found.ended.err
+
+
+def test_a_lost_ray_is_noticed_ended_and_replaced(outcome: tuple[Path, Outcome]) -> None:
+    _, found = outcome
+    assert found.num_lost_rays == sum(victim in ("raylet", "ray", "gcs_server") for victim, _ in CELLS)
+    assert 1 <= found.ended.err.count("has lost its Ray") <= found.num_lost_rays
 
 
 def test_verify_is_clean(outcome: tuple[Path, Outcome]) -> None:

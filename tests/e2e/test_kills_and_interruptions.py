@@ -29,8 +29,8 @@ from workers.ledger.rows import EventKind
 
 pytestmark = pytest.mark.slow
 
-NUM_STEPS = 12_000
-"""So many that the study cannot end between a step that was seen and the signal that follows it."""
+NUM_STEPS = 6_000
+"""At a second a hundred, the study cannot end between a step that was seen and the signal that follows it."""
 
 
 @dataclass
@@ -55,15 +55,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     spec = as_file(digits(NUM_STEPS), cwd / "study.yaml")
     peace = command("run", spec, "--home", "peace", "--out", "peace-out", "--tracking-uri", "none", cwd=cwd)
     assert peace.status == 0, peace.err
-    home, flags = cwd / "home", ("run", spec, "--home", "home", "--out", "out", "--workers", "2")
-    with started(*flags, cwd=cwd) as process:
+    pace, home, flags = cwd / "pace", cwd / "home", ("run", spec, "--home", "home", "--out", "out", "--workers", "2")
+    with started(*flags, cwd=cwd, pace=pace) as process:
         _wait_for_steps(home)
         process.send_signal(signal.SIGINT)
         story = Story(cwd / "peace-out", home, cwd / "out", ended(process))
     story.after_interrupt = _standing(home)
-    with started(*flags, cwd=cwd) as leader:
+    with started(*flags, cwd=cwd, pace=pace) as leader:
         _wait_for_steps(home)
-        with started(*flags, cwd=cwd) as follower:
+        with started(*flags, cwd=cwd, pace=pace) as follower:
             _kill(home, lambda line: line.startswith("ray::Trainer"))
             # A step of the other pack may come before its driver has heard of the death.
             wait_for(lambda: _of_dead_trainers(home), "the pack of the dead trainer to be queued again")
@@ -76,6 +76,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             wait_for(lambda: driver not in processes_of(only_study(home).id), "the driver to end by itself")
             _wait_for_steps(home)
             _kill(home, lambda line: "-m workers.tracking" in line)
+            pace.unlink()
             story.follower = ended(follower)
     story.left_by_killed_command = processes_of(only_study(home).id)
     return story
