@@ -92,10 +92,10 @@ def note_what_lives_of_a_dead_ray() -> None:
 
 def _is_of(process: Any, victim: str) -> bool:
     name, line = process.name(), " ".join(process.cmdline())
-    if victim in ("trainer", "ray") and line.startswith("ray::"):
-        return True
+    if victim == "trainer":
+        return line.startswith("ray::Trainer")
     if victim == "ray":
-        return name in OF_RAY
+        return name in OF_RAY or line.startswith("ray::")
     return name == victim or any(f"-m {module} " in line for module, role in ROLES.items() if role == victim)
 
 
@@ -220,4 +220,6 @@ if __name__ == "__main__":
     given = sys.argv[1:]
     status = main(ROLES[given[1]], given[2:]) if given[0] == "-m" else main(given[0], given[1:])
     sys.stdout.flush()
-    os._exit(status)  # what is left of a Ray that was killed would be waited for
+    if os.environ.get(FAULTS):
+        os._exit(status)  # what is left of a Ray that was killed would be waited for
+    sys.exit(status)
