@@ -20,7 +20,7 @@ from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.local_ray import BackgroundRay, local_ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_task, write_plans
-from workers.cluster.ray_processes import RayLost
+from workers.cluster.ray_processes import RayLost, end_those_of_dead_drivers
 from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots, ran_out_of_memory
@@ -100,6 +100,8 @@ class Driver:
             RayLost: what ran is queued again; a new driver continues.
             StaleFence: another driver has taken over.
         """
+        if self._ray_host is None:
+            end_those_of_dead_drivers(self._study_id)
         row = self._ledger.study(self._study_id)
         study = parse_study(row.spec)
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
