@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check contract bench format golden clean
+.PHONY: demo test check contract crash bench format golden clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -26,10 +26,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
-# Format, lint, types, import contracts and the fast tests.
+# Format, lint, types, import contracts, and the quick tests of what needs no process, server or database of its own.
+QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results)
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@$(PYTEST) -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(QUICK)
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -37,6 +38,10 @@ format: $(STAMP)
 # At least 2,000 generated requests on SQLite and as many on Postgres, in whatever order (a quarter of an hour).
 contract: $(STAMP)
 	@WARMUP_BENCH_CONTRACT_EXAMPLES=50 $(BIN)/python -m pytest -q -s tests/contract
+
+# The crash matrix: every cell by itself, then a hundred faults in a row (an hour).
+crash: $(STAMP)
+	@$(BIN)/python -P tests/e2e/crash_matrix.py
 
 bench: $(STAMP)
 	@$(BIN)/python -P tests/benchmarks/run.py

@@ -169,6 +169,8 @@ class PackTask:
     probes: tuple[Probe, ...] = ()
     """The study's probe specs (schemas.probes.Probe), in spec order."""
     chunk_steps: int = 100
+    checkpoint_steps: int = 10_000
+    """A checkpoint is due at every multiple of it; whole chunks."""
     device: Literal["cpu", "cuda"] = "cpu"
     stacked: bool = True
     """Whether a graph serves all members at once; if not, the pack has one slot and runs as its parts are written."""

@@ -119,7 +119,12 @@ class Progress:
             self.state, self.reason = _STATES[kind], payload.get("reason", "")
         if kind in _PLANS:
             self.num_plans += 1
-        if kind in _OF_PACKS:
+        if kind is EventKind.PACK_REPLANNED:
+            self.running.discard(payload["pack_id"])
+            self._steps.pop(payload["pack_id"], None)
+            into = len(payload["into"])
+            self.notices.append(f"pack {payload['pack_id']} goes on in {into} packs: {payload.get('reason', '')}")
+        elif kind in _OF_PACKS:
             self._take_pack(kind, payload)
         elif kind is EventKind.TRIAL_DONE:
             self.done += 1

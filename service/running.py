@@ -22,7 +22,7 @@ from workers.launcher import (
 )
 from workers.ledger.leases import Kind
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import LeaseRow, StudyRow
+from workers.ledger.rows import LeaseRow, PackState, StudyRow
 from workers.places import Places
 from workers.results.folder import copy_results
 
@@ -32,8 +32,10 @@ LAUNCH_S = 20.0
 """So long a launched driver may take to its own lease, before another command launches one."""
 COUNT_EVERY_S = 1.0
 """How often published runs are counted, while somebody waits for them."""
-MAX_LAUNCHES = 3
+MAX_LAUNCHES = 5
 """A driver that was killed is started again; so many in a row that bring the study no further are enough."""
+AGAIN_AFTER_S = 1.0
+"""Before the second launch; doubled for each one after it that brings the study no further."""
 
 
 class Watch:
@@ -46,6 +48,7 @@ class Watch:
         self._workers = workers
         self._driver: Driver | None = None
         self._launches = 0
+        self._not_before: float | None = None
         self._furthest = 0
         self._plan_read = -1
         self._publisher: Driver | None = None
@@ -152,7 +155,9 @@ class Watch:
                 break
         if self.progress.num_plans != self._plan_read:
             self._plan_read = self.progress.num_plans
-            packs = self._ledger.packs(self._row.id)
+            packs = self._ledger.packs(
+                self._row.id, [state for state in PackState if state is not PackState.SUPERSEDED]
+            )
             self.progress.pack_steps = {pack.pack_id: int(pack.plan["total_steps"]) for pack in packs}
             self.progress.pack_trials = {pack.pack_id: len(pack.members) for pack in packs}
 
@@ -200,10 +205,15 @@ class Watch:
             self._driver = None
         elif status in (EXIT_DONE, EXIT_FAILED, EXIT_STOPPED) or self._launches >= MAX_LAUNCHES:
             raise DriverFailed(f"{_ending(status)}; the same command continues. Its log, {log}, ends:\n{tail}")
-        else:
+        elif self._not_before is None:
             self.progress.notices.append(f"{_ending(status)}; starting it again")
             self._free_lease()
+            self._not_before = time.monotonic() + AGAIN_AFTER_S * 2 ** max(0, self._launches - 1)
+        elif time.monotonic() >= self._not_before:
+            dead = self._driver
             self._launch()
+            if self._driver is not dead:
+                self._not_before = None
 
     def _free_lease(self) -> None:
         # Its process is known to be gone, so nobody needs to wait for the lease to run out.

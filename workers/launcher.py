@@ -125,6 +125,11 @@ def ray_environment(token: str | None = None) -> dict[str, str]:
         "RAY_task_oom_retries": "1",
         # Ray makes its workers nicer than everything else on the machine: a publisher beside them would win.
         "RAY_worker_niceness": "0",
+        # On a busy machine a raylet that lives may answer late, and Ray would give it up after half a minute. Whether
+        # it lives is asked of the kernel (ray_processes), twice a second: these five minutes keep Ray from guessing.
+        "RAY_health_check_period_ms": "5000",
+        "RAY_health_check_timeout_ms": "60000",
+        "RAY_health_check_failure_threshold": "5",
     }
 
 

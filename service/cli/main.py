@@ -24,6 +24,7 @@ from service.cli import (
     show,
     submit,
     sync,
+    verify,
     watch,
 )
 
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show.show,
     "report": report.report,
     "sync": sync.sync,
+    "verify": verify.verify,
     "schema": schema.schema,
     "serve": serve.serve,
     "submit": submit.submit,

@@ -75,6 +75,14 @@ FIGURES = (
     Figure("REST: page 1,000 against page 1", "service", "last_page_against_first", 1.5, "at most", "x"),
     Figure("REST: memory after 20,000 requests", "service", "rss_growth", 1.05, "at most", "x"),
     Figure("REST: 500 idle listeners", "service", "listeners_mb", 100, "at most", "MB"),
+    Figure("checkpoints: share of the training's time", "crashes", "checkpoint_share", 0.02, "at most"),
+    Figure("a kill: work made again, in cadences", "crashes", "steps_again_of_a_cadence", 1, "at most"),
+    Figure("trainer killed: to the next step", "crashes", "trainer_to_next_step_s", 15, "at most", "s"),
+    Figure("raylet killed: to the next step", "crashes", "raylet_to_next_step_s", 20, "at most", "s"),
+    Figure("driver killed: to the next step", "crashes", "driver_to_next_step_s", 30, "at most", "s"),
+    Figure("whole Ray killed: to the next step", "crashes", "ray_to_next_step_s", 30, "at most", "s"),
+    Figure("10,000 trials, 90 % done: to the first missing", "crashes", "resume_first_start_s", 20, "at most", "s"),
+    Figure("10,000 small trials: growth of memory", "long_life", "largest_growth", 1.1, "at most", "x"),
 )
 
 

@@ -22,6 +22,22 @@ def trials_of(document: dict[str, Any]) -> tuple[list[TrialSpec], dict[str, Data
     return expand_trials(parse_study(document), datasets), datasets
 
 
+def tasks_of(document: dict[str, Any]) -> list[PackTask]:
+    """The packs of a document, without probes, as the stored table has them."""
+    trials, datasets = trials_of(document)
+    by_id = {trial.trial_id: trial for trial in trials}
+    return [
+        PackTask(
+            pack_id=pack.pack_id,
+            size=pack.size,
+            members=tuple(Member(slot, by_id[trial_id]) for slot, trial_id in enumerate(pack.trial_ids)),
+            chunk_steps=pack.chunk_steps,
+            checkpoint_steps=pack.checkpoint_steps,
+        )
+        for pack in plan_packs(trials, datasets, device_class="cpu")
+    ]
+
+
 def train(trials: list[TrialSpec], datasets: dict[str, DatasetFacts], pack_size: int | None, folder: Path) -> float:
     """CPU seconds to train all of them one pack after the other; None takes the size of the stored table.
 

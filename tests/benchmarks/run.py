@@ -31,6 +31,8 @@ NAMES = (
     "slow_tracker",
     "sharpness",
     "service",
+    "crashes",
+    "long_life",
 )
 IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness")
 """Train in the benchmark's own process: on one thread, as a trainer does."""

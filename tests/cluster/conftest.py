@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from schemas.records import PACK_TABLES
 from schemas.study import parse_study
-from schemas.trials import TrialState
+from schemas.trials import PackTask, TrialState
 from tests.e2e.specs import digits
 from workers.cluster import driver as driver_module
 from workers.cluster import slots as slots_module
@@ -25,13 +26,19 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
 from workers.planning import expand_trials
+from workers.records import RecordStore, SegmentRef
 from workers.studies import create_study, publish_data
 
+PACK_SIZE = 4
 FACTS = TrainerFacts("cpu", str(torch.__version__), "TEST", None, 1, {})
 
 
 class DeadError(Exception):
     """What Ray raises for an actor that is gone."""
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing that it passes on its way is done, but for what a `finally` does."""
 
 
 class FakeRay:
@@ -53,19 +60,27 @@ class FakeRay:
 
 
 class FakeTrainer:
-    """An actor whose turns are made when they are asked for. `fate(turn number)` may return an error instead."""
+    """An actor whose turns are made when they are asked for. `fate(turn number)` may return an error instead, and so
+    may `curse(the pack's task)`."""
 
-    def __init__(self, records: str, fate: Callable[[int], Exception | None]) -> None:
+    def __init__(
+        self, records: str, fate: Callable[[int], Exception | None], curse: Callable[[PackTask], Exception | None]
+    ) -> None:
         self._runner = PackRunner(records, None)
-        self._fate = fate
+        self._fate, self._curse = fate, curse
+        self._task: PackTask | None = None
         self.num_turns = 0
         self.advance = SimpleNamespace(remote=self._advance)
         self.facts = SimpleNamespace(remote=lambda: lambda: FACTS)
 
     def _advance(self, order: Any, turn_s: float, save: bool = False) -> Callable[[], Any]:
         self.num_turns += 1
-        error = self._fate(self.num_turns)
-        answer = error if error is not None else self._runner.advance(order, 0.0, save=save)
+        self._task = order.task if order is not None else self._task
+        error = self._fate(self.num_turns) or self._curse(self._task)
+        try:
+            answer = error if error is not None else self._runner.advance(order, 0.0, save=save)
+        except KilledError as killed:
+            answer = DeadError(str(killed))
         return lambda: answer
 
 
@@ -109,6 +124,7 @@ class House:
         workers: int = 2,
         stop: StopRequest | None = None,
         fate: Callable[[int], Exception | None] = lambda turn: None,
+        curse: Callable[[PackTask], Exception | None] = lambda task: None,
         ray_dies_at_turn: int | None = None,
     ) -> TrialState:
         """One driver, to its end. `fate` is every trainer's own count of turns."""
@@ -123,7 +139,7 @@ class House:
             yield SimpleNamespace(ready=lambda timeout_s: True, check=check)
 
         def start(records: str, *_: Any) -> FakeTrainer:
-            self.trainers.append(FakeTrainer(records, fate))
+            self.trainers.append(FakeTrainer(records, fate, curse))
             return self.trainers[-1]
 
         self._monkeypatch.setattr(driver_module, "start_trainer", start)
@@ -136,6 +152,16 @@ class House:
             self.drivers.append(driver)
             return driver.run()
 
+    def rows(self, study: StudyRow | None = None) -> dict[str, dict[str, list[str]]]:
+        """Trial id -> table -> its rows in order, as text: NaN equals NaN, and no digit is lost. Without timings."""
+        manifests = self.ledger.manifests((study or self.study).id).values()
+        segments = [tuple(SegmentRef(**row) for row in rows) for rows in manifests]
+        found: dict[str, dict[str, list[str]]] = {}
+        for table in sorted({*PACK_TABLES} - {"timings"}):
+            for row in RecordStore(self.places.records).read_many(segments, table).to_pylist():
+                found.setdefault(row.pop("trial_id"), {}).setdefault(table, []).append(repr(row))
+        return found
+
     def finish(self, study: StudyRow | None = None, **how: Any) -> None:
         """Drive to the end and make the study done."""
         assert self.drive(study=study, **how) is TrialState.DONE
@@ -145,14 +171,18 @@ class House:
 
 @pytest.fixture
 def make_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
-    """A house with a small digits study: two packs, chunks of ten steps, a chunk a turn."""
+    """A house with a small digits study, or `document`: two packs, chunks of ten steps, a chunk a turn."""
     monkeypatch.setattr("workers.planning.packs.CHUNK_STEPS", 10)
+    # The table's has 128 slots, of which 4 would be filled: most of a test's time.
+    monkeypatch.setattr("workers.planning.packs.table_pack_size", lambda *_: PACK_SIZE)
     monkeypatch.setattr(slots_module, "ray", FakeRay())
+    monkeypatch.setattr(driver_module, "RETRY_S", 0.0)
     monkeypatch.setattr(driver_module, "facts_without_trainer", lambda device: FACTS)
     houses: list[House] = []
 
     def make(name: str = "home", **how: Any) -> House:
-        houses.append(House(tmp_path / name, digits(how.pop("num_steps", 40), num_seeds=1, **how), monkeypatch))
+        document = how.pop("document", None) or digits(how.pop("num_steps", 40), num_seeds=1, **how)
+        houses.append(House(tmp_path / name, document, monkeypatch))
         return houses[-1]
 
     yield make

@@ -154,7 +154,7 @@ def test_no_trainer_is_asked_of_a_lost_ray(make_house) -> None:
 def test_what_a_checkpoint_replaces_is_deleted_once_it_is_committed(
     make_house, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undisturbed
 ) -> None:
-    monkeypatch.setitem(PackRunner.__init__.__kwdefaults__, "checkpoint_every_s", 0.0)
+    monkeypatch.setattr("workers.planning.packs.CHECKPOINT_S", 0.0)
     house, seen = make_house(), []
 
     def look(turn: int) -> None:
@@ -170,22 +170,6 @@ def test_what_a_checkpoint_replaces_is_deleted_once_it_is_committed(
     house.finish(workers=1, fate=look)
     assert max(seen) == 1
     assert tables(house, tmp_path / "out") == undisturbed
-
-
-def test_a_pack_that_kills_every_trainer_is_errored_and_the_others_are_done(make_house) -> None:
-    house = make_house()
-    # One worker: the pack comes back first, so all deaths are its own.
-    turns = [0]
-
-    def fate(turn: int) -> Exception | None:
-        turns[0] += 1
-        return DeadError("out of memory") if turns[0] <= MAX_DEATHS else None
-
-    assert house.drive(workers=1, fate=fate) is TrialState.DONE
-    counts = house.ledger.counts(house.study.id)
-    assert (counts["errored"], counts["done"]) == (4, 4)
-    (reason,) = {trial.reason for trial in house.ledger.trials(house.study.id, state=TrialState.ERRORED)}
-    assert "out of memory (3 times)" in reason
 
 
 def test_a_dead_trainer_while_stopping_loses_no_more_than_its_turn(make_house) -> None:

@@ -1,5 +1,6 @@
 """A driver of an extended study trains what is new, and leaves every bit of what was there as it was."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from workers.records import read_result_table
 from workers.results.write import write_results
 
 pytestmark = pytest.mark.slow  # every test trains
+
+
+@pytest.fixture
+def make_house(make_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
+    """Houses whose packs have room for all that an extension adds."""
+    monkeypatch.setattr("workers.planning.packs.table_pack_size", lambda *_: 16)
+    return make_house
 
 
 def extend(house: House, num_seeds: int) -> None:

@@ -82,8 +82,8 @@ def test_a_finished_pack_has_one_segment_a_table(task: PackTask, tmp_path: Path)
 
 
 def test_the_manifest_of_an_open_pack_stays_short(task: PackTask, tmp_path: Path) -> None:
-    runner, listed = PackRunner(str(tmp_path / "many"), None, checkpoint_every_s=0.0), []
-    short = replace(task, chunk_steps=1)
+    runner, listed = PackRunner(str(tmp_path / "many"), None), []
+    short = replace(task, chunk_steps=1, checkpoint_steps=1)
     progress = runner.advance(PackOrder(short, 1, [], None), 0.0)
     while progress.results is None:
         listed.append(max(Counter(row["table"] for row in progress.manifest).values()))
@@ -103,11 +103,24 @@ def test_a_damaged_record_is_said_to_be_one(task: PackTask, tmp_path: Path) -> N
     assert "its bytes are not those that were committed" in failed.reason
 
 
-def test_a_checkpoint_is_made_when_enough_time_has_passed(task: PackTask, tmp_path: Path) -> None:
-    runner = PackRunner(str(tmp_path), None, checkpoint_every_s=0.0)
-    assert runner.advance(PackOrder(task, 1, [], None), 0.0).checkpoint is not None
-    seldom = PackRunner(str(tmp_path / "seldom"), None, checkpoint_every_s=1e9)
-    assert seldom.advance(PackOrder(task, 1, [], None), 0.0).checkpoint is None
+@pytest.mark.parametrize("turn_s", [0.0, 1e9])
+def test_checkpoints_are_made_at_the_steps_of_the_plan_however_long_a_turn_is(
+    task: PackTask, tmp_path: Path, turn_s: float
+) -> None:
+    runner, saved = PackRunner(str(tmp_path), None), []
+    progress = runner.advance(PackOrder(replace(task, chunk_steps=5, checkpoint_steps=15), 1, [], None), turn_s)
+    while progress.results is None:
+        saved.append((progress.checkpoint or {"step": 0})["step"])
+        progress = runner.advance(None, turn_s)
+    assert list(dict.fromkeys(saved)) == ([0, 15, 30] if turn_s == 0.0 else [15, 30])
+
+
+def test_a_resumed_pack_goes_on_with_the_steps_of_the_plan(task: PackTask, tmp_path: Path) -> None:
+    often = replace(task, chunk_steps=5, checkpoint_steps=15)
+    first = PackRunner(str(tmp_path), None).advance(PackOrder(often, 1, [], None), 0.0, save=True)
+    assert (first.checkpoint or {})["step"] == 5  # asked for, between two that the plan has
+    second = PackRunner(str(tmp_path), None).advance(PackOrder(often, 2, first.manifest, first.checkpoint), 1e9)
+    assert (second.checkpoint or {})["step"] == 15
 
 
 def test_every_member_has_a_result_in_slot_order(task: PackTask, tmp_path: Path) -> None:

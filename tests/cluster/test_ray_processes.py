@@ -1,5 +1,6 @@
 """A Ray that has lost one of its vital processes is noticed without asking it, and nothing of it lives on."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ import pytest
 
 from workers import marks
 from workers.cluster import ray_processes
-from workers.cluster.ray_processes import RayLost, RayProcesses
+from workers.cluster.ray_processes import RayLost, RayProcesses, end_those_of_dead_drivers
 
 
 @pytest.fixture
@@ -67,3 +68,19 @@ def _runs(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_dead_drivers_left_is_ended_and_nothing_of_another_study_or_of_no_ray() -> None:
+    def started(**mark: str) -> subprocess.Popen:
+        return subprocess.Popen(["tail", "-f", "/dev/null"], env={"PATH": os.environ["PATH"], **mark})
+
+    left = started(**{marks.STUDY: "mine", marks.RAY: "an older one"})
+    others = [started(**{marks.STUDY: "another's", marks.RAY: "its"}), started(**{marks.STUDY: "mine"})]
+    try:
+        end_those_of_dead_drivers("mine")
+        assert not _runs(left.pid)
+        assert [process.poll() for process in others] == [None, None]
+    finally:
+        for process in (left, *others):
+            process.kill()
+            process.wait()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from schemas.errors import PlaceError
+from tests.e2e import crashing
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventRow, StudyRow
 
@@ -59,14 +60,23 @@ def hear_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def paced(pace: Path | None) -> tuple[list[str], dict[str, str]]:
+    """`warmup-bench` and its environment. `pace`: a file; while it is there, training is slow (see crashing)."""
+    if pace is None:
+        return [COMMAND], environment()
+    pace.touch()
+    return [sys.executable, "-P", crashing.__file__, "command"], environment(**{crashing.PACE: str(pace)})
+
+
 @contextmanager
-def started(*arguments: object, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`warmup-bench`, running."""
+def started(*arguments: object, cwd: Path, pace: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """`warmup-bench`, running. `pace`: see `paced`."""
     hear_ctrl_c()
+    program, its_environment = paced(pace)
     process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=cwd,
-        env=environment(),
+        env=its_environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -41,8 +41,12 @@ def cosh(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="session")
 def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """A small study on one worker, tracked, its records in a folder given by a relative path."""
-    return _small(tmp_path_factory.mktemp("one"), "--workers", "1", "--records", "records of mine")
+    """A small study on one worker, tracked, its records in a folder given by a relative path.
+
+    Its environment asks for more threads than a trainer may use.
+    """
+    flags = ("--workers", "1", "--records", "records of mine")
+    return _small(tmp_path_factory.mktemp("one"), *flags, OMP_NUM_THREADS="4")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +55,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return _small(tmp_path_factory.mktemp("two"), "--workers", "2", "--tracking-uri", "none", "--json")
 
 
-def _small(cwd: Path, *flags: str) -> Ran:
+def _small(cwd: Path, *flags: str, **more: str) -> Ran:
     spec = as_file(digits(60), cwd / "small.yaml")
-    done = command("run", spec.name, "--home", "home", "--out", "out", *flags, cwd=cwd)
+    done = command("run", spec.name, "--home", "home", "--out", "out", *flags, cwd=cwd, **more)
     return Ran(done, cwd, cwd / "home", cwd / "out", spec)

@@ -20,7 +20,7 @@ from tests.e2e.specs import digits
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
 
-LONG, LONGEST, ENDLESS = 2_400, 4_000, 200_000
+LONG, LONGEST, ENDLESS = 1_500, 8_000, 200_000
 """Steps: each study its own, or the trials of one would be taken over by the next."""
 TABLES = ("steps", "evaluations", "probes")
 
@@ -49,6 +49,8 @@ class Story:
     """A home and what was found in it."""
 
     home: Path
+    pace: Path
+    """While this file is there, training is slow."""
     ids: dict[str, str] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     submitted: Submitted | None = None
@@ -77,15 +79,16 @@ class Story:
 @contextmanager
 def told(home: Path) -> Iterator[Story]:
     """All of it. At the end nothing runs any more."""
+    pace = home.parent / "pace"
     with ended_at_last(home):
-        story = Story(home)
-        with serve(home, "--workers", "2") as first:
+        story = Story(home, pace)
+        with serve(home, "--workers", "2", pace=pace) as first:
             _share_and_cancel(story, first)
             _kill(story, first)
-        with serve(home, "--workers", "2") as second:
+        with serve(home, "--workers", "2", pace=pace) as second:
             _adopt(story, second)
             _stop(story, second)
-        with serve(home, "--workers", "2") as third:
+        with serve(home, "--workers", "2", pace=pace) as third:
             _lose_ray(story, third)
             story.submitted = _submit(home, third)
             story.found["status of Ctrl-C"] = third.stop(signal.SIGINT)
@@ -125,11 +128,14 @@ def _kill(story: Story, served: Served) -> None:
 
 
 def _adopt(story: Story, served: Served) -> None:
+    wait_for(lambda: '"adopted a driver"' in served.said(), "the adoption")
+    story.pace.unlink()
     story.found["killed"] = served.wait_until(story.ids["killed"], "done")
     story.found["said by the second"] = served.said()
 
 
 def _stop(story: Story, served: Served) -> None:
+    story.pace.touch()
     story.ids["stopped"] = served.submit(digits(LONG, num_seeds=1, name="stopped"))
     served.wait_for_steps(story.ids["stopped"])
     began = time.monotonic()
@@ -149,6 +155,7 @@ def _lose_ray(story: Story, served: Served) -> None:
     wait_for(lambda: len(story.events("stopped", EventKind.STUDY_RUNNING)) == 2 and is_continued(), "more steps")
     (host,) = [pid for pid, line in processes_of_home(story.home).items() if "workers.cluster.ray_host" in line]
     os.kill(host, signal.SIGKILL)
+    story.pace.unlink()
     story.found["continued"] = served.wait_until(story.ids["stopped"], "done")
 
 

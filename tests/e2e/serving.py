@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.e2e.commands import COMMAND, environment, wait_for
+from tests.e2e.commands import paced, wait_for
 from workers import marks
 from workers.ledger.ledger import Ledger
 from workers.shared_ray import home_mark
@@ -96,14 +96,15 @@ def ended_at_last(home: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def serve(home: Path, *flags: object) -> Iterator[Served]:
-    """Serve a home on a free port."""
+def serve(home: Path, *flags: object, pace: Path | None = None) -> Iterator[Served]:
+    """Serve a home on a free port. `pace`: see commands.paced."""
     home.parent.mkdir(parents=True, exist_ok=True)
     stderr = home.parent / f"{home.name}.{len(list(home.parent.glob(f'{home.name}.*.err')))}.err"
     arguments = ["serve", "--home", home, "--port", "0", "--tracking-uri", "none", *flags]
+    program, environment = paced(pace)
     with stderr.open("w") as file:
         process = subprocess.Popen(
-            [COMMAND, *map(str, arguments)], cwd=home.parent, env=environment(), stdout=file, stderr=file, text=True
+            [*program, *map(str, arguments)], cwd=home.parent, env=environment, stdout=file, stderr=file, text=True
         )
     served = Served(process, home, stderr, httpx.Client(timeout=30, trust_env=False))
     try:

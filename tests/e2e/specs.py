@@ -38,3 +38,27 @@ def digits(
         "probe_budget": 2.0,
         "analysis": {"compare": "schedule", "baseline": "none", "metric": "validation_loss", "tuned": ["peak_lr"]},
     }
+
+
+def analytic(num_steps: int, *, name: str = "tiny") -> dict[str, Any]:
+    """Two functions (so two packs), 2 rates x 2 schedules each, one probe: all but the time that a model takes."""
+    start, budget = {"gap": 100.0}, {"steps": num_steps}
+    functions = {"bowl": {"kind": "quadratic", "eigenvalues": [1.0]}, "wall": {"kind": "cosh"}}
+    return {
+        "schema_version": 1,
+        "name": name,
+        "workloads": [
+            {"name": key, "task": "analytic", "function": function, "start": start, "budget": budget}
+            for key, function in functions.items()
+        ],
+        "optimizers": [{"name": "gd", "kind": "sgd", "momentum": 0.0}],
+        "peak_lrs": {"values": [0.001, 0.01]},
+        "schedules": [
+            {"name": "none", "warmup": {"kind": "none"}, "decay": {"kind": "constant"}},
+            {"name": "linear", "warmup": {"kind": "linear", "steps": 10}, "decay": {"kind": "constant"}},
+        ],
+        "seeds": {"count": 1},
+        "probes": [{"kind": "secant_smoothness", "every_steps": max(1, num_steps // 3)}],
+        "probe_budget": 2.0,
+        "analysis": {"baseline": "none", "metric": "train_loss"},
+    }

@@ -81,6 +81,12 @@ def test_one_worker_and_two_give_the_same_bytes(one_worker: Ran, two_workers: Ra
     assert first.to_pandas().equals(second.to_pandas())
 
 
+def test_a_trainer_has_one_thread_whatever_the_environment_asks_for(one_worker: Ran) -> None:
+    with Ledger.open(one_worker.home, create=False) as ledger:
+        packs = ledger.packs(only_study(one_worker.home).id)
+    assert {pack.plan["facts"]["intra_op_threads"] for pack in packs} == {1}
+
+
 def test_json_output_is_one_strict_document(two_workers: Ran) -> None:
     answer = json.loads(two_workers.ended.out, parse_constant=lambda word: pytest.fail(word))
     assert answer["state"] == "done"

@@ -120,10 +120,10 @@ def test_the_narrower_file_is_refused_by_field(grown: Grown) -> None:
 
 
 def test_while_it_runs_a_study_cannot_be_extended_and_after_ctrl_c_it_can(tmp_path: Path) -> None:
-    long = as_file(digits(12_000, num_seeds=1), tmp_path / "study.yaml")
-    wider = as_file(digits(12_000, num_seeds=2), tmp_path / "wider.yaml")
+    long = as_file(digits(1_000, num_seeds=1), tmp_path / "study.yaml")
+    wider = as_file(digits(1_000, num_seeds=2), tmp_path / "wider.yaml")
     home = tmp_path / "home"
-    with started("run", long, *FLAGS, "--tracking-uri", "none", cwd=tmp_path) as process:
+    with started("run", long, *FLAGS, "--tracking-uri", "none", cwd=tmp_path, pace=tmp_path / "pace") as process:
         wait_for(has(home, EventKind.PACK_PROGRESS), "the first steps")
         refused = command("extend", "small", wider, *FLAGS, cwd=tmp_path)
         assert refused.status == 1

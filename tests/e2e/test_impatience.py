@@ -24,15 +24,17 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
     cwd = tmp_path_factory.mktemp("impatient")
     flags = (
         "run",
-        as_file(digits(800), cwd / "study.yaml"),
+        as_file(digits(400), cwd / "study.yaml"),
         "--home",
         "home",
         "--out",
         "out",
         "--tracking-uri",
         "none",
+        "--workers",
+        "1",
     )
-    with started(*flags, cwd=cwd) as process:
+    with started(*flags, cwd=cwd, pace=cwd / "pace") as process:
         wait_for(lambda: [event for event in events_of(cwd / "home") if event.kind is EventKind.PACK_PROGRESS], "steps")
         # Held, so that the second Ctrl-C and the next command meet it at work however slow this machine is.
         (driver,) = [pid for pid, line in processes_of(only_study(cwd / "home").id).items() if DRIVER in line]
@@ -44,6 +46,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
     with started(*flags, cwd=cwd) as process:
         heard = _heard(process, "waiting for process")
         os.kill(driver, signal.SIGCONT)
+        (cwd / "pace").unlink()
         second = ended(process)
     return cwd, first, Ended(second.status, second.out, heard + second.err)
 
@@ -77,7 +80,16 @@ def test_the_next_command_says_for_whom_it_waits_and_ends_the_study(impatient: t
 
 def test_a_done_study_whose_publisher_was_killed_is_published_by_the_next_command(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    flags = ("run", as_file(digits(20, num_seeds=1), tmp_path / "study.yaml"), "--home", "home", "--out", "out")
+    flags = (
+        "run",
+        as_file(digits(20, num_seeds=1), tmp_path / "study.yaml"),
+        "--home",
+        "home",
+        "--out",
+        "out",
+        "--workers",
+        "1",
+    )
     with started(*flags, "--tracking-uri", "http://127.0.0.1:9", cwd=tmp_path) as process:
         wait_for(lambda: events_of(home) and only_study(home).state == "done", "the study's end")
         wait_for(lambda: (tmp_path / "out" / "report.html").exists(), "the answer, which waits for no tracker", 20.0)

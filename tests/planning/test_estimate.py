@@ -8,7 +8,7 @@ from workers.planning import PackPlan, PastPack, estimate, measurement_plans, pl
 
 
 def packs(count, steps=100, group="g"):
-    return [PackPlan(f"p{index}", group, 8, 100, steps, (f"t{index}",)) for index in range(count)]
+    return [PackPlan(f"p{index}", group, 8, 100, 1000, steps, (f"t{index}",)) for index in range(count)]
 
 
 def past(*seconds, load=None):

@@ -107,6 +107,21 @@ def test_a_large_model_gets_short_chunks_before_it_has_a_past(expand, small, dat
     assert packs_of(trials, datasets, pack_size=1)[0].chunk_steps < 10
 
 
+def test_a_checkpoint_is_planned_in_whole_chunks_about_every_twenty_seconds(expand, small, datasets):
+    _, trials = expand(small())
+    key = group_key(trials[0])
+
+    def planned(**known):
+        (pack, *_) = packs_of(trials, datasets, **known)
+        return pack.chunk_steps, pack.checkpoint_steps
+
+    assert planned(steps_per_second={key: 20.0}) == (40, 400)
+    assert planned(steps_per_second={key: 0.1}) == (1, 2)
+    chunk, checkpoint = planned()
+    assert checkpoint % chunk == 0
+    assert chunk < checkpoint <= 10_000
+
+
 def test_a_pack_makes_as_many_steps_as_its_trials(expand, small, datasets):
     _, trials = expand(small(workload={"budget": {"epochs": 2}}))
     assert packs_of(trials, datasets)[0].total_steps == total_steps(trials[0].workload, datasets["digits"]) == 36

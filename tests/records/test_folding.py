@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from workers.records import Manifest, RecordStore, manifest_to_json, up_to
 
@@ -29,6 +30,7 @@ def day_long(store: RecordStore, make_chunk) -> tuple[list[Manifest], Manifest, 
     return manifests, plain.manifest, written
 
 
+@pytest.mark.slow
 def test_a_manifest_grows_with_the_logarithm_of_the_turns(store: RecordStore, make_chunk) -> None:
     manifests, plain, written = day_long(store, make_chunk)
     most_per_table = max(max(Counter(ref.table for ref in manifest).values()) for manifest in manifests)
@@ -38,6 +40,7 @@ def test_a_manifest_grows_with_the_logarithm_of_the_turns(store: RecordStore, ma
     assert written <= num_rows * (2 + math.log2(NUM_CHECKPOINTS)), "rows were written again too often"
 
 
+@pytest.mark.slow
 def test_folded_records_hold_the_rows_as_they_were_written(store: RecordStore, make_chunk) -> None:
     manifests, plain, _ = day_long(store, make_chunk)
     for table in ("steps", "events"):
@@ -45,6 +48,7 @@ def test_folded_records_hold_the_rows_as_they_were_written(store: RecordStore, m
         np.testing.assert_equal(read.to_pylist(), expected.to_pylist())
 
 
+@pytest.mark.slow
 def test_compaction_gives_the_same_bytes_of_folded_records(store: RecordStore, make_chunk) -> None:
     manifests, plain, _ = day_long(store, make_chunk)
     assert [ref.sha256 for ref in store.compact("long", 1, manifests[-1])] == [

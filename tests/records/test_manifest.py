@@ -34,6 +34,7 @@ def segment(name: str, table: str = "steps") -> SegmentRef:
     return SegmentRef(table, name, "0" * 64, 1, 1, 0, 1)
 
 
+@pytest.mark.slow
 @given(st.lists(SEGMENTS, max_size=5).map(tuple))
 def test_a_manifest_comes_back_from_json(manifest: tuple[SegmentRef, ...]) -> None:
     assert manifest_from_json(manifest_to_json(manifest)) == manifest

@@ -84,6 +84,7 @@ def test_packed_and_solo_agree_to_1e_5_over_200_stable_steps(make, images, kind)
     assert losses[-20:].mean() < losses[:20].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_probes_do_not_change_a_bit(make, images, kind):
     work = workload(make, 12, kind, augmentation="flip_crop", label_noise=NOISE["per_step"])

@@ -183,6 +183,7 @@ def test_a_ritz_value_is_a_lower_bound_and_some_eigenvalue_lies_within_its_resid
     assert found.num_hvps.item() <= min(num_hvps, size)
 
 
+@pytest.mark.slow
 @given(num=st.integers(2, 9), seed=st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
 def test_batched_equals_one_at_a_time(num: int, seed: int) -> None:

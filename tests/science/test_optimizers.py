@@ -131,6 +131,7 @@ def test_every_kind_has_a_reference():
     assert {name.split()[0] for name in PACKS} == set(BUILDERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("name", PACKS)
 def test_update_equals_its_reference_on_the_same_gradients(name, dtype, tolerance):

@@ -271,6 +271,7 @@ def test_a_point_leaves_four_products_for_each_point_to_come(left: int, points_l
     assert not reading.converged.item()
 
 
+@pytest.mark.slow
 @given(num_points=st.integers(1, 12), per_point=st.integers(4, 10))
 @settings(max_examples=20, deadline=None)
 def test_all_points_together_stay_within_the_pool_and_none_starves(num_points: int, per_point: int) -> None:
@@ -319,13 +320,13 @@ def test_state_that_came_back_from_a_checkpoint_gives_the_same_bits() -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_points_leave_memory_flat() -> None:
+def test_hundreds_of_points_leave_memory_flat() -> None:
     objective, _, batch, params = small_mlp(torch.float32)
     probe, state = sharpness(), None
     for step in range(100):
         _, state = ask(probe, objective, params, batches=[batch], state=state, step=step)
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for step in range(1000):
+    for step in range(400):
         _, state = ask(probe, objective, params, batches=[batch], state=state, step=step)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000  # kB

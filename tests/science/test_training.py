@@ -57,6 +57,7 @@ def torch_loop(spec, data, steps, batch_size, clip=None):
     return np.array(rows).T, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_training_equals_torch_optim_over_200_steps(make, blobs, kind):
     workload = make.classification(200, precision="float64")
@@ -83,6 +84,7 @@ def test_clipping_equals_torch_and_reports_the_norm_before(make, blobs):
     np.testing.assert_allclose(ours["gradient_norm"][:40], norms, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_packed_and_solo_agree_to_1e_5_over_200_stable_steps_in_float32(make, blobs):
     workload = make.classification(200)
     trials = [

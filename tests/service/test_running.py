@@ -27,6 +27,11 @@ from workers.ledger.ledger import Ledger
 pytestmark = pytest.mark.slow  # every test trains
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.running.AGAIN_AFTER_S", 0.0)
+
+
 @pytest.fixture
 def house(make_house) -> House:  # noqa: F811
     return make_house()
@@ -135,7 +140,7 @@ def test_a_driver_that_fails_is_an_error_with_the_end_of_its_log(watch) -> None:
 
 def test_a_driver_that_is_killed_again_and_again_is_given_up(watch) -> None:
     with pytest.raises(DriverFailed, match="signal 9"):
-        watch(*[lambda: FakeDriver(-9)] * 3).follow(lambda progress: None)
+        watch(*[lambda: FakeDriver(-9)] * 5).follow(lambda progress: None)
 
 
 def test_a_study_that_another_command_drives_is_followed(house: House, watch) -> None:

@@ -10,6 +10,7 @@ import stamina
 from schemas.errors import StaleFence
 from workers.tracking.loop import BackgroundPublisher, PublishingState, run_publisher
 from workers.tracking.memory_tracker import MemoryTracker
+from workers.tracking.names import KEY_TAG
 from workers.tracking.port import PublicationRefused, TrackerUnavailable
 from workers.tracking.publications import EndStatus, MetricPoint, ParentPublication, StudyPublication, TrialPublication
 from workers.tracking.publisher import Publisher
@@ -264,3 +265,33 @@ def test_an_owner_that_was_replaced_is_told_when_it_stops():
     publisher = BackgroundPublisher(Replaced([trial(0)]), Publisher(MemoryTracker()))
     with pytest.raises(StaleFence):
         publisher.stop()
+
+
+class ForgetfulSource(ListSource):
+    """Forgets what was acknowledged where the store is new, as the ledger's does."""
+
+    def opened(self, runs):
+        super().opened(runs)
+        if runs.created:
+            self.acknowledged.clear()
+
+
+@pytest.mark.parametrize("at", [1, 5, 9])
+def test_a_tracker_that_is_wiped_meanwhile_gets_everything_again_once(at):
+    source, tracker, wiped = ForgetfulSource([*map(trial, range(10)), PARENT]), MemoryTracker(), []
+    log = tracker.log
+
+    def log_until_it_is_wiped(run_id, batch):
+        if len(source.acknowledged) == at and not wiped:
+            wiped.append(dict(tracker.runs))
+            tracker.runs.clear()
+            tracker.experiments.clear()
+        log(run_id, batch)
+
+    tracker.log = log_until_it_is_wiped
+    assert catch_up(source, tracker, Clock()) is PublishingState.CURRENT
+    assert len(wiped[0]) >= at
+    keys = [run.tags[KEY_TAG] for run in tracker.runs.values()]
+    assert sorted(keys) == sorted(entry.key for entry in source.publications)
+    assert {len(run.points) for run in tracker.runs.values() if run.tags[KEY_TAG] != STUDY.study_id} == {4}
+    assert source.refused == {}

@@ -140,3 +140,14 @@ def test_files_and_texts_become_artifacts_and_are_replaced(tracker, run_id, read
 def test_an_unknown_run_is_refused(tracker, experiment_id):
     with pytest.raises(PublicationRefused):
         tracker.log("f" * 32, Batch(metrics=points(1)))
+
+
+def test_every_point_of_a_run_is_read_back(tracker, run_id):
+    held = [*points(3), *points(2, "lr"), MetricPoint("final", math.nan, 3, 1_003)]
+    tracker.log(run_id, Batch(metrics=held))
+    assert sorted(map(repr, tracker.read_points(run_id))) == sorted(map(repr, held))
+
+
+def test_an_experiment_that_is_only_looked_for_is_not_made(tracker, experiment_id):
+    assert tracker.find_experiment("warm-0123abcd").experiment_id == experiment_id
+    assert tracker.find_experiment("another") is None

@@ -5,13 +5,13 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 from schemas.errors import PlaceAway, PlaceError, StaleFence, WarmupBenchError
 from schemas.trials import TrialState
 from workers.cluster.driver import CannotRun, Driver
 from workers.cluster.heartbeat import Heartbeat
+from workers.cluster.publishing import Publishing
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
@@ -22,9 +22,7 @@ from workers.launcher import (
     EXIT_NOT_MINE,
     EXIT_RAY_LOST,
     EXIT_STOPPED,
-    start_publisher,
 )
-from workers.launcher import Driver as Child
 from workers.ledger.ledger import Ledger
 from workers.places import LEDGER, PLUGINS, Places
 from workers.results.report_version import mark_report
@@ -32,9 +30,6 @@ from workers.shared_ray import HOST
 
 log = logging.getLogger("warmup_bench.driver")
 
-PUBLISHER_DRAIN_S = 75.0
-"""The publisher drains for a minute; a little more for its last call."""
-POLL_S = 0.1
 NO_PLACE = "the ledger or the place of the records could not be used; the study goes on when it can"
 """A service's callers are not told which places it has: those stand in the driver's log."""
 
@@ -71,15 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat, stop: StopRequest) -> int:
-    study_id, fence, publisher = options.study, heartbeat.fence, None
+    study_id, fence = options.study, heartbeat.fence
     steady = SteadyLedger(ledger, heartbeat, stop)
     if ledger.study_head(study_id).state.is_final:
         log.info("study %s became final before its driver had started", study_id)
         return EXIT_DONE
     ray_host = Path(os.environ[HOST]) if HOST in os.environ else None
+    publishing = Publishing(study_id, places)
     try:
-        if places.tracking_uri is not None:
-            publisher = start_publisher(study_id, places, follow=True)
+        publishing.start()
         driver = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host)
         state = driver.run()
         if state is TrialState.QUEUED:
@@ -94,10 +89,7 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
             mark_report(places.study_folder(study_id), head, becomes_done=state is TrialState.DONE)
         if state is TrialState.DONE:
             steady.set_study_state(study_id, state, reason=driver.reason, fence=fence)
-        if publisher is not None and publisher.poll() not in (None, 0):
-            log.warning("the publisher had ended (status %s); another publishes what is missing", publisher.poll())
-            publisher = start_publisher(study_id, places, follow=True)
-        _let_publish(steady, study_id, fence, publisher, stop)
+        publishing.drain(steady, fence, stop)
         return status
     except StaleFence as error:
         log.warning("%s", error)
@@ -125,8 +117,7 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
         _say_errored(ledger, study_id, f"{type(error).__name__}: {error}".splitlines()[0], fence)
         return EXIT_FAILED
     finally:
-        if publisher is not None and publisher.poll() is None:
-            publisher.stop(grace_s=5.0)
+        publishing.stop()
 
 
 def _end_launch(ledger: Ledger, study_id: str) -> None:
@@ -149,19 +140,6 @@ def _write_results(steady: SteadyLedger, study_id: str, places: Places) -> int:
             (places.study_folder(study_id) / "report.json").unlink(missing_ok=True)
         return EXIT_FAILED
     return EXIT_DONE
-
-
-def _let_publish(steady: SteadyLedger, study_id: str, fence: int, publisher: Child | None, stop: StopRequest) -> None:
-    if publisher is None:
-        return
-    deadline = time.monotonic() + PUBLISHER_DRAIN_S
-    while publisher.poll() is None and time.monotonic() < deadline and not stop.reason:
-        stop.keep_listening()
-        time.sleep(POLL_S)
-    if publisher.poll() != 0:
-        log.warning("publishing is behind; `warmup-bench sync` catches up")
-        publisher.stop(grace_s=5.0)
-        steady.insist(lambda ledger: ledger.set_publishing(study_id, "behind", fence=fence))
 
 
 def _queue_again(ledger: Ledger, study_id: str, reason: str, fence: int) -> None:

@@ -13,26 +13,28 @@ from schemas.own_parts import NO_PARTS
 from schemas.study import BUDGET_USED_UP, Study, StudyBudget, parse_study
 from schemas.trials import TrialState
 from workers.cards import cards
+from workers.cluster import tidying
 from workers.cluster.attached_ray import attached_ray
 from workers.cluster.facts import facts_without_trainer
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.local_ray import BackgroundRay, local_ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_task, write_plans
-from workers.cluster.ray_processes import RayLost
+from workers.cluster.ray_processes import RayLost, end_those_of_dead_drivers
+from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
-from workers.cluster.slots import Slot, Slots
+from workers.cluster.slots import Slot, Slots, ran_out_of_memory
 from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.cluster.trainer import start_trainer
 from workers.cores import num_cores
 from workers.inspecting import recall
-from workers.ledger.inputs import Receipt
+from workers.ledger.inputs import NewPack, Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
-from workers.records import CheckpointRef, RecordStore, SegmentRef
+from workers.records import RecordStore
 
 log = logging.getLogger("warmup_bench.driver")
 
@@ -44,8 +46,10 @@ WIND_DOWN_S, CANCEL_S = 20.0, 6.0
 trained again, if it ever is."""
 CANCELLED = "cancelled"
 MAX_DEATHS = 3
-"""A pack whose trainer dies, or whose records are damaged, this often is guilty until proven otherwise: its trials
-become errored."""
+"""A pack whose trainer dies this often is guilty until proven otherwise: it is replanned, smaller, and what is left in
+the end, one trial, is errored. One whose records are damaged so often is errored at once."""
+RETRY_S = 1.0
+"""Before a pack whose trainer died is begun again; doubled for each death after the first."""
 
 
 class CannotRun(Exception):
@@ -78,6 +82,7 @@ class Driver:
         self._share = Share(self._ledger, is_shared=ray_host is not None)
         self._store = RecordStore(places.records)
         self._deaths: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
         self._queue: deque[PackRow] = deque()
         self._place_error = ""
         self._spending = Spending(None)
@@ -95,6 +100,8 @@ class Driver:
             RayLost: what ran is queued again; a new driver continues.
             StaleFence: another driver has taken over.
         """
+        if self._ray_host is None:
+            end_those_of_dead_drivers(self._study_id)
         row = self._ledger.study(self._study_id)
         study = parse_study(row.spec)
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
@@ -110,6 +117,8 @@ class Driver:
                 with contextlib.suppress(WarmupBenchError):  # then the next driver queues them again
                     self._ledger.requeue_packs(self._study_id, None, self._fence, str(error))
                 raise
+        if self._fence > 1 and not self._unfinished():
+            tidying.after_others(self._store, self._ledger.packs(self._study_id, [PackState.DONE]), self._fence)
         return self._outcome()
 
     def _train(self, study: Study) -> None:
@@ -174,8 +183,10 @@ class Driver:
             self._slots.resize(self._share.now(), len(self._queue))
             self._start_idle(trials, device)
             if not self._slots.is_busy:
-                self._end_by_budget()
-                return
+                if not self._queue:
+                    self._end_by_budget()
+                    return
+                time.sleep(POLL_S)  # what is left has lost its trainer, and waits
             self._take(self._slots.reports(POLL_S))
             for slot in self._slots.waiting:
                 if slot.is_leaving:
@@ -198,13 +209,18 @@ class Driver:
             self._slots.begin(slot, pack, PackOrder(task, pack.attempt, pack.manifest, pack.checkpoint), TURN_S)
 
     def _next_packs(self, most: int) -> list[PackRow]:
-        """From the queue; packs that the budget does not let begin any more are dropped from it."""
+        """From the queue, but for those that have to wait; packs that the budget does not let begin any more are
+        dropped from it."""
         chosen: list[PackRow] = []
+        waiting: list[PackRow] = []
         while self._queue and len(chosen) < most:
             pack = self._queue.popleft()
-            if self._spending.may_begin(pack):
+            if self._not_before.get(pack.pack_id, 0.0) > time.monotonic():
+                waiting.append(pack)
+            elif self._spending.may_begin(pack):
                 self._spending.begin(pack)
                 chosen.append(pack)
+        self._queue.extendleft(reversed(waiting))
         return chosen
 
     def _spent(self, budget: StudyBudget | None) -> Spending:
@@ -240,23 +256,7 @@ class Driver:
             self._ledger.commit_receipts(self._study_id, self._fence, receipts)
         for slot, progress in finished:
             slot.pack = None
-            self._tidy(progress)
-
-    def _tidy(self, progress: Progress) -> None:
-        """Remove the segments that compaction replaced, and what earlier attempts and checkpoints left."""
-        self._delete_replaced(progress)
-        try:
-            if progress.replaced or progress.checkpoint or progress.attempt > 1:
-                self._store.sweep(progress.pack_id, _segments(progress.manifest))
-        except PlaceError as error:
-            log.warning("pack %s: leftovers stay: %s", progress.pack_id, error)
-
-    def _delete_replaced(self, progress: Progress) -> None:
-        checkpoints = [CheckpointRef(**row) for row in progress.replaced_checkpoints]
-        try:
-            self._store.delete([*_segments(progress.replaced), *checkpoints])
-        except PlaceError as error:
-            log.warning("pack %s: leftovers stay: %s", progress.pack_id, error)
+            tidying.after_the_end(self._store, progress)
 
     def _fail(self, slot: Slot, progress: Progress) -> None:
         assert slot.pack is not None
@@ -271,10 +271,21 @@ class Driver:
             reason = f"its records are damaged, so it begins again at step 0: {progress.reason}"
             queued = self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason, from_start=True)
             self._queue.extendleft(queued)
+        elif progress.is_out_of_memory:
+            self._replace(pack, halves(pack), progress.reason, progress.error or "")
+        elif progress.is_of_all or progress.is_damaged:
+            self._replace(pack, [], progress.reason, progress.error or "")
         else:
-            self._ledger.fail_pack(
-                self._study_id, pack.pack_id, self._fence, progress.reason, log=progress.error or progress.reason
-            )
+            self._replace(pack, parts(pack), progress.reason, progress.error or "")
+
+    def _replace(self, pack: PackRow, new: list[NewPack], reason: str, log: str) -> None:
+        """Go on with `new` in the place of a pack that cannot be run as it is; where there are none, it is errored."""
+        if not new:  # what is durable of it stays to be looked at
+            self._ledger.fail_pack(self._study_id, pack.pack_id, self._fence, reason, log=log or reason)
+            return
+        queued = self._ledger.replan(self._study_id, pack.pack_id, new, self._fence, reason)
+        self._queue.extendleft(reversed(queued))
+        tidying.after_replanning(self._store, pack)
 
     def _record(self, progress: Progress) -> None:
         noted = self._ledger.record_progress(
@@ -287,7 +298,7 @@ class Driver:
             progress.step,
         )
         if noted:
-            self._delete_replaced(progress)
+            tidying.after_progress(self._store, progress)
 
     def _bury(self, slot: Slot, error: Exception) -> None:
         """A trainer died: a new one takes its place, and its pack goes on from what is durable."""
@@ -296,10 +307,13 @@ class Driver:
         self._deaths[pack.pack_id] += 1
         reason = f"its trainer died: {str(error).splitlines()[0]}"
         log.warning("pack %s: %s", pack.pack_id, error)
-        if self._deaths[pack.pack_id] >= MAX_DEATHS:
-            reason = f"{reason} ({MAX_DEATHS} times)"
-            self._ledger.fail_pack(self._study_id, pack.pack_id, self._fence, reason, log=str(error))
+        deaths = self._deaths[pack.pack_id]
+        if ran_out_of_memory(error) and (halved := halves(pack)):
+            self._replace(pack, halved, reason, str(error))
+        elif deaths >= MAX_DEATHS:
+            self._replace(pack, smaller(pack), f"{reason} ({MAX_DEATHS} times)", str(error))
         else:
+            self._not_before[pack.pack_id] = time.monotonic() + RETRY_S * 2 ** (deaths - 1)
             self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
         self._slots.replace(slot)
 
@@ -365,10 +379,6 @@ def _device(asked: str) -> str:
     if asked == "cuda" and not cards():
         raise CannotRun("execution.device: got cuda, allowed cpu or auto: this machine has no CUDA device")
     return "cuda" if asked != "cpu" and cards() else "cpu"
-
-
-def _segments(rows: Iterable[dict[str, object]]) -> tuple[SegmentRef, ...]:
-    return tuple(SegmentRef(**row) for row in rows)  # type: ignore[arg-type]
 
 
 def _receipt(progress: Progress) -> Receipt:

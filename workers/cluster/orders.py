@@ -43,6 +43,10 @@ class Progress:
     """One line of it."""
     is_place_error: bool = False
     """Whether it failed because the records cannot be written or read, which is no fault of the pack."""
+    is_out_of_memory: bool = False
+    """Whether there was no room for it."""
+    is_of_all: bool = True
+    """Whether it failed before any of its members had a part in it: their data cannot be had, say."""
     is_damaged: bool = False
     """Whether it failed because a durable record or checkpoint of this pack is gone or has other bytes."""
 

@@ -16,10 +16,8 @@ from workers.data import TextArrays, load, windows
 from workers.plugins import PluginFailed, PluginMissing, SourceChanged, check_sources
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
 from workers.science.datasets import DataArrays
+from workers.science.device import is_out_of_memory, release_memory
 from workers.science.trainer import PackTrainer
-
-CHECKPOINT_EVERY_S = 20.0
-"""At most this much training is done again when a machine is lost."""
 
 OWN_PART_ERRORS = (PluginFailed, PluginMissing, SourceChanged)
 """Their messages are the reason; where in the user's code it was is in the log."""
@@ -28,12 +26,9 @@ OWN_PART_ERRORS = (PluginFailed, PluginMissing, SourceChanged)
 class PackRunner:
     """One pack at a time; a turn ends between chunks."""
 
-    def __init__(
-        self, records_root: str, data_dir: Path | None, *, checkpoint_every_s: float = CHECKPOINT_EVERY_S
-    ) -> None:
+    def __init__(self, records_root: str, data_dir: Path | None) -> None:
         self._store = RecordStore(records_root)
         self._data_dir = data_dir
-        self._checkpoint_every_s = checkpoint_every_s
         self._attempt: _Attempt | None = None
         self._parent = os.getppid()
 
@@ -50,15 +45,25 @@ class PackRunner:
             if order is not None:
                 attempt = self._attempt = _Attempt(order, self._store, self._data_dir, self._parent)
             assert attempt is not None, "a turn without an order needs a pack that was begun"
-            progress = attempt.turn(turn_s, self._checkpoint_every_s, save=save)
+            progress = attempt.turn(turn_s, save=save)
         except Exception as error:
             self._attempt = None
             where = order.task.pack_id if order else attempt.order.task.pack_id if attempt else ""
             number = order.attempt if order else attempt.order.attempt if attempt else 0
-            return _failed(where, number, error)
+            failed = _failed(where, number, error)
+        else:
+            failed = None
+        if failed is not None:
+            attempt = None  # with the error gone as well, its tensors are
+            release_memory()
+            return failed
         if progress.results is not None:
             self._attempt = None
         return progress
+
+
+class _NoData(Exception):
+    """The data of a pack cannot be had; the cause says why."""
 
 
 class _Attempt:
@@ -66,31 +71,40 @@ class _Attempt:
         self.order = order
         self._store = store
         self._parent = parent
-        self._began = self._saved_at = time.monotonic()
-        for member in order.task.members:
-            check_sources(member.trial.plugins)
-        self._trainer = PackTrainer(order.task, _arrays(order.task, data_dir), device=order.task.device)
+        self._began = time.monotonic()
+        try:
+            for member in order.task.members:
+                check_sources(member.trial.plugins)
+            arrays = _arrays(order.task, data_dir)
+        except Exception as error:
+            raise _NoData from error
+        self._trainer = PackTrainer(order.task, arrays, device=order.task.device)
         self._checkpoint = None if order.checkpoint is None else CheckpointRef(**order.checkpoint)
         manifest: Manifest = ()
         if self._checkpoint is not None:
             manifest = up_to(tuple(SegmentRef(**row) for row in order.manifest), self._checkpoint)
             self._trainer.load_state_dict(store.load_checkpoint(self._checkpoint))
-        self._first_step = self._trainer.position
+        self._first_step = self._saved_step = self._trainer.position
         self._writer = store.writer(order.task.pack_id, order.attempt, manifest)
 
-    def turn(self, turn_s: float, checkpoint_every_s: float, *, save: bool) -> Progress:
+    def turn(self, turn_s: float, *, save: bool) -> Progress:
         deadline = time.monotonic() + turn_s
         while not self._trainer.done:
             chunk = self._trainer.run_chunk()
             self._end_if_orphaned()
             self._writer.write(chunk.first_step, chunk.last_step, chunk.tables)
-            if time.monotonic() >= deadline:
+            if self._is_checkpoint_due or time.monotonic() >= deadline:
                 break
         if self._trainer.done:
             return self._finished()
-        if save or time.monotonic() - self._saved_at >= checkpoint_every_s:
+        if save or self._is_checkpoint_due:
             return self._saved()
         return self._progress(self._writer.manifest)
+
+    @property
+    def _is_checkpoint_due(self) -> bool:
+        every = self.order.task.checkpoint_steps
+        return self._trainer.position // every > self._saved_step // every
 
     def _saved(self) -> Progress:
         """Fold the records and make a checkpoint of what they are then; until both are committed, those before count.
@@ -103,7 +117,7 @@ class _Attempt:
         self._writer = self._store.writer(pack_id, attempt, folded)
         before, position = self._checkpoint, self._trainer.position
         self._checkpoint = self._store.save_checkpoint(pack_id, attempt, position, self._trainer.state_dict(), folded)
-        self._saved_at = time.monotonic()
+        self._saved_step = position
         kept = set(folded)
         return self._progress(
             folded,
@@ -144,7 +158,9 @@ class _Attempt:
             os._exit(1)
 
 
-def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
+def _failed(pack_id: str, attempt: int, error: BaseException) -> Progress:
+    is_of_all = isinstance(error, _NoData)
+    error = error.__cause__ if is_of_all and error.__cause__ is not None else error
     is_place_error = isinstance(error, PlaceError)
     is_damaged = isinstance(error, CorruptRecord)
     speaks_for_itself = isinstance(error, OWN_PART_ERRORS) or is_place_error or is_damaged
@@ -154,6 +170,7 @@ def _failed(pack_id: str, attempt: int, error: Exception) -> Progress:
     return Progress(
         pack_id, attempt, 0, 0, [], None, 0.0,
         error=log, reason=reason, is_place_error=is_place_error, is_damaged=is_damaged,
+        is_out_of_memory=is_out_of_memory(error), is_of_all=is_of_all,
     )  # fmt: skip
 
 

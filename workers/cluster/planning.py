@@ -26,6 +26,9 @@ from workers.planning import (
 from workers.planning.measurement import measurement_key
 from workers.planning.packs import group_key
 
+CHUNKS_PER_CHECKPOINT = 10
+"""In a plan of an earlier version, which did not say."""
+
 
 class StudyTrials:
     """A study's trials by id, expanded once per process."""
@@ -91,7 +94,7 @@ def write_plan(
     )
     packs = plan(of_round)
     # The planned size decides the bits, so a trial may be taken over only if it was trained in a pack of that size.
-    execution = {id_: _execution_id(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
+    execution = {id_: execution_id_of(facts, pack.size) for pack in packs for id_ in pack.trial_ids}
     workloads = {id(trial.workload): trial.workload for trial in of_round}
     measured = {key: trials.study.measurement_id(workload) for key, workload in workloads.items()}
     keys = [(trial.trial_id, measured[id(trial.workload)], execution[trial.trial_id]) for trial in of_round]
@@ -119,6 +122,7 @@ def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:
         members=members,
         probes=trials.study.fields.probes,
         chunk_steps=pack.chunk_steps,
+        checkpoint_steps=pack.plan.get("checkpoint_steps", CHUNKS_PER_CHECKPOINT * pack.chunk_steps),
         device="cpu" if device == "cpu" else "cuda",
         stacked=not pack.plan.get("unstacked"),
     )
@@ -144,13 +148,14 @@ def _new_pack(
         size=pack.size,
         chunk_steps=pack.chunk_steps,
         members=[(trial_id, slot) for slot, trial_id in enumerate(pack.trial_ids)],
-        execution_id=_execution_id(facts, pack.size),
+        execution_id=execution_id_of(facts, pack.size),
         plan={
             "points": [
                 {name: points.model_dump(mode="json") for name, points in plans[key].points.items()} for key in distinct
             ],
             "points_of_slot": [distinct.index(key) for key in of_slot],
             "total_steps": pack.total_steps,
+            "checkpoint_steps": pack.checkpoint_steps,
             "gradients_per_step": gradients_per_step([plans[key] for key in of_slot], pack.total_steps),
             **({"unstacked": pack.unstacked} if pack.unstacked else {}),
             "facts": {name: value for name, value in asdict(facts).items() if name != "origins"},
@@ -158,7 +163,8 @@ def _new_pack(
     )
 
 
-def _execution_id(facts: TrainerFacts, pack_size: int) -> str:
+def execution_id_of(facts: TrainerFacts, pack_size: int) -> str:
+    """The id of what decides the bits of a pack of this size."""
     return ExecutionFacts(
         torch_version=facts.torch_version,
         device_class=facts.device_class,

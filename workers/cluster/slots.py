@@ -152,6 +152,11 @@ class Slots:
         return ready
 
 
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether Ray ended a trainer because the machine ran out of memory; the kernel, if it is first, does not say."""
+    return any(words in str(error) for words in ("low on memory", "memory pressure"))
+
+
 def _taken(slot: Slot) -> Progress | Exception:
     pending, slot.pending = slot.pending, None
     try:

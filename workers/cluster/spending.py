@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from schemas.study import BUDGET_USED_UP, StudyBudget
+from workers.cluster.replanning import REPLACES
 from workers.ledger.rows import EventKind, EventRow, PackRow
 
 _ENDS = (EventKind.PACK_DONE, EventKind.PACK_ERRORED, EventKind.PACK_REQUEUED, EventKind.PACK_REPLANNED)
@@ -24,18 +25,18 @@ class Spending:
     ) -> None:
         """`packs`, `events`: all of the study so far; events are read only where hours are counted."""
         self._budget = budget
-        self._gradients = sum(gradients_of(pack) for pack in packs if pack.attempt > 0)
+        self._gradients = sum(gradients_of(pack) for pack in packs if pack.attempt > 0 and not _is_begun_before(pack))
         self._seconds_before = trained_seconds(events) if budget is not None and budget.hours is not None else 0.0
         self._clock, self._began = clock, clock()
 
     def begin(self, pack: PackRow) -> None:
         """A pack begins, or goes on."""
-        if pack.attempt == 0:
+        if pack.attempt == 0 and not _is_begun_before(pack):
             self._gradients += gradients_of(pack)
 
     def may_begin(self, pack: PackRow) -> bool:
         """Whether a trainer may take this pack now: one that has begun is finished."""
-        return pack.attempt > 0 or not self.used_up
+        return pack.attempt > 0 or _is_begun_before(pack) or not self.used_up
 
     @property
     def used_up(self) -> str:
@@ -48,6 +49,11 @@ class Spending:
         if self._budget.gradients is not None and self._gradients >= self._budget.gradients:
             return f"{BUDGET_USED_UP}: {self._gradients:,.0f} of {self._budget.gradients:,.0f} gradients"
         return ""
+
+
+def _is_begun_before(pack: PackRow) -> bool:
+    """Whether it goes on with what another pack has begun, in whose place it is."""
+    return REPLACES in pack.plan
 
 
 def gradients_of(pack: PackRow) -> float:

@@ -9,7 +9,7 @@ from schemas.errors import PlaceAway, WrongState
 from schemas.trials import TrialState
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.stopping import StopRequest
-from workers.ledger.inputs import Receipt
+from workers.ledger.inputs import NewPack, Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventRow, PackRow, PackState, StudyRow
 
@@ -158,6 +158,21 @@ class SteadyLedger:
             return [pack for pack in ledger.packs_by_id(pack_ids) if pack.state is PackState.QUEUED]
 
         return self.insist(requeue)
+
+    def replan(self, study_id: str, pack_id: str, new: Sequence[NewPack], fence: int, reason: str) -> list[PackRow]:
+        """Replace a pack by others, which are returned."""
+
+        def replan(ledger: Ledger) -> None:
+            ledger.replan(study_id, pack_id, new, fence, reason=reason)
+
+        def replan_again(ledger: Ledger) -> None:
+            if ledger.packs_by_id([pack_id])[0].state is not PackState.SUPERSEDED:
+                replan(ledger)
+
+        self.insist(replan, replan_again)
+        ids = [pack.pack_id for pack in new]
+        found = {pack.pack_id: pack for pack in self.insist(lambda ledger: ledger.packs_by_id(ids))}
+        return [found[pack_id] for pack_id in ids]
 
     def fail_pack(self, study_id: str, pack_id: str, fence: int, reason: str, log: str = "") -> None:
         """End a pack that cannot be run."""

@@ -113,7 +113,7 @@ def write_plan(
         waiting = _waiting_trials(work, round_number)
         placed = [trial_id for pack in planned for trial_id, _ in pack.members]
         _check_covered(waiting, placed + [reuse.trial_id for reuse in reused])
-        _insert_packs(work, round_number, planned, waiting, replanned=False)
+        _insert_packs(work, round_number, planned, waiting)
         _take_over(work, reused, waiting)
         work.event(
             EventKind.PLAN_WRITTEN,
@@ -127,7 +127,9 @@ def write_plan(
 
 
 def replan(ledger: Store, study_id: str, pack_id: str, new: Sequence[NewPack], fence: int, *, reason: str = "") -> None:
-    """Replace a pack that had to be halved or run solo: its trials are queued again in `new`, marked `replanned`.
+    """Replace a pack that could not be run as planned: its trials are queued again in `new`.
+
+    Those whose bits that changes (another `execution_id`) are marked `replanned`.
 
     Raises:
         WrongState: the pack is final.
@@ -143,7 +145,7 @@ def replan(ledger: Store, study_id: str, pack_id: str, new: Sequence[NewPack], f
         _check_covered(members, [trial_id for pack in new for trial_id, _ in pack.members])
         ended = {"state": PackState.SUPERSEDED, "reason": reason, "finished_ms": work.now_ms}
         work.connection.execute(update(packs).where(packs.c.pack_id == pack_id).values(ended))
-        _insert_packs(work, old.round, new, members, replanned=True)
+        _insert_packs(work, old.round, new, members, planned_before=old.execution_id)
         for member in members.values():
             work.counts.leave(TrialState(member.state), 1, member.steps)
             work.counts.enter(TrialState.QUEUED, 1, member.steps)
@@ -168,7 +170,7 @@ def _waiting_trials(work: StudyWrite, round_number: int) -> dict[str, SqlRow]:
 
 
 def _by_id(work: StudyWrite, which: Any) -> dict[str, SqlRow]:
-    columns = [trials.c[name] for name in ("row", "trial_id", "measurement_id", "state", "steps")]
+    columns = [trials.c[name] for name in ("row", "trial_id", "measurement_id", "state", "steps", "replanned")]
     return {row.trial_id: row for row in work.connection.execute(select(*columns).where(which))}
 
 
@@ -181,7 +183,12 @@ def _check_covered(waiting: dict[str, SqlRow], placed: list[str]) -> None:
 
 
 def _insert_packs(
-    work: StudyWrite, round_number: int, new: Sequence[NewPack], rows: dict[str, SqlRow], *, replanned: bool
+    work: StudyWrite,
+    round_number: int,
+    new: Sequence[NewPack],
+    rows: dict[str, SqlRow],
+    *,
+    planned_before: str | None = None,
 ) -> None:
     for pack_chunk in chunks(new, CHUNK_ROWS):
         rows_of_packs = [new_pack(work.study_id, round_number, work.study.attempt, pack) for pack in pack_chunk]
@@ -192,7 +199,7 @@ def _insert_packs(
             "b_pack_id": pack.pack_id,
             "b_slot": slot,
             "b_execution_id": pack.execution_id,
-            "b_replanned": replanned,
+            "b_replanned": rows[trial_id].replanned or planned_before not in (None, pack.execution_id),
         }
         for pack in new
         for trial_id, slot in pack.members

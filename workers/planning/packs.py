@@ -22,6 +22,10 @@ CHUNK_STEPS = 100
 """Steps per chunk, at most, where nothing is known of this device class."""
 ASSUMED_FLOPS = 2e10
 """Operations per second of one core in float32: what a chunk of a large model is kept short by until one has run."""
+ASSUMED_STEP_S = 2e-3
+"""What a step takes beside its operations, where nothing is known."""
+CHECKPOINT_S = 20.0
+"""Training between two checkpoints, about: the plan turns it into steps, so that no clock decides when one is made."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class PackPlan:
     group_key: str
     size: int
     chunk_steps: int
+    checkpoint_steps: int
+    """A checkpoint is made at every multiple of this: at most so many steps are made again when a process is lost."""
     total_steps: int
     trial_ids: tuple[str, ...]
     """Slot i holds trial_ids[i]; the slots after them are padding."""
@@ -67,10 +73,12 @@ def plan_packs(
         size = size or table_pack_size(device_class, model_kind(members[0].workload), parameters)
         steps = total_steps(members[0].workload, facts)
         seen = (steps_per_second or {}).get(key)
-        chunk = _chunk_steps(steps, seen, _operations_per_step(members[0].workload, facts, own) * size)
+        operations = _operations_per_step(members[0].workload, facts, own) * size
+        chunk = _chunk_steps(steps, seen, operations)
+        checkpoint = _checkpoint_steps(chunk, seen, operations)
         for first in range(0, len(members), size):
             ids = tuple(trial.trial_id for trial in members[first : first + size])
-            packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, steps, ids, unstacked))
+            packs.append(PackPlan(_pack_id(key, size, ids), key, size, chunk, checkpoint, steps, ids, unstacked))
     return packs
 
 
@@ -114,6 +122,13 @@ def _chunk_steps(steps: int, steps_per_second: float | None, operations_per_step
     if steps_per_second is None:
         return max(1, min(CHUNK_STEPS, steps, int(CHUNK_S * ASSUMED_FLOPS / operations_per_step)))
     return min(max(1, int(CHUNK_S * steps_per_second)), steps)
+
+
+def _checkpoint_steps(chunk_steps: int, steps_per_second: float | None, operations_per_step: float) -> int:
+    """Whole chunks: a checkpoint is made between two."""
+    if steps_per_second is None:
+        steps_per_second = 1.0 / (ASSUMED_STEP_S + operations_per_step / ASSUMED_FLOPS)
+    return chunk_steps * max(1, int(CHECKPOINT_S * steps_per_second / chunk_steps))
 
 
 def _operations_per_step(workload: Workload, facts: DatasetFacts | None, own: OwnParts) -> float:

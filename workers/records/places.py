@@ -165,9 +165,11 @@ class ObjectPlace:
     def _said_as_place_error(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except (FileExistsError, FileNotFoundError):
+        except FileExistsError:
             raise
         except Exception as error:  # each store's client has a tree of its own (botocore's is not of OSError)
+            if isinstance(error, FileNotFoundError) and verb != "write":  # where nothing is read, a bucket is missing
+                raise
             raise PlaceError(f"{self.root}: cannot {verb} this place: {error}") from error
 
 

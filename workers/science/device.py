@@ -32,6 +32,17 @@ def prepare(device: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or this machine, had no room for a tensor."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def release_memory() -> None:
+    """Give back what freed tensors have left in CUDA's cache, in pieces that a smaller pack could not use."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
 def dtype_of(precision: str) -> torch.dtype:
     """The parameters' dtype."""
     return DTYPES[precision]

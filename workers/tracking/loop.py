@@ -44,7 +44,8 @@ class Source(Protocol):
         """Some of what is not acknowledged; empty when there is nothing now. Keys in a batch are unique."""
 
     def opened(self, runs: StudyRuns) -> None:
-        """Called once, before the first batch. `runs.created`: the store is new, older acknowledgements are void."""
+        """Called before the first batch, and again where the tracker was wiped meanwhile. `runs.created`: the store is
+        new, older acknowledgements are void."""
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """The tracker holds this. For the parent: its key (the study's id), its run, `ended`."""
@@ -177,6 +178,9 @@ class _Loop:
             else:
                 acknowledgement = _with_retries(partial(self._publisher.publish_parent, publication))
         except PublicationRefused as error:
+            if self._publisher.is_wiped():
+                self._runs = None  # opened anew, and all that was acknowledged is void
+                raise TrackerUnavailable("what the tracker held of the study is gone; it is published again") from error
             self._source.refuse(publication.key, str(error))
         except TrackerUnavailable:
             self._num_failures[publication.key] += 1

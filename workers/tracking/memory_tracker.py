@@ -46,6 +46,11 @@ class MemoryTracker(Tracker):
         return self.experiments.setdefault(name, Experiment(str(len(self.experiments) + 1), dict(tags)))
 
     @override
+    def find_experiment(self, name: str) -> Experiment | None:
+        self._call()
+        return self.experiments.get(name)
+
+    @override
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
         self._call()
         if len(value) > names.MAX_EXPERIMENT_TAG_LENGTH:
@@ -65,6 +70,11 @@ class MemoryTracker(Tracker):
             if run.experiment_id == experiment_id and not run.discarded
             if key in (None, run.tags[names.KEY_TAG])
         ]
+
+    @override
+    def read_points(self, run_id: str) -> Sequence[MetricPoint]:
+        self._call()
+        return list(self._run(run_id).points.values())
 
     @override
     def create_run(self, experiment_id: str, name: str, start_time_ms: int, tags: Mapping[str, str]) -> str:

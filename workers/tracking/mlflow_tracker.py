@@ -12,7 +12,7 @@ from schemas.errors import PlaceError
 from workers.tracking.names import KEY_TAG
 from workers.tracking.port import Batch, Experiment, FoundRun, PublicationRefused, Tracker, TrackerUnavailable
 from workers.tracking.prepare import ensure_store
-from workers.tracking.publications import EndStatus
+from workers.tracking.publications import EndStatus, MetricPoint
 from workers.tracking.switches import set_switches
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class MlflowTracker(Tracker):
 
     @override
     def find_or_create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
-        found = self._experiment(name)
+        found = self.find_experiment(name)
         if found is not None:
             return found
         location = None if self._artifact_root is None else (self._artifact_root / name).absolute().as_uri()
@@ -55,11 +55,21 @@ class MlflowTracker(Tracker):
             with _translated():
                 experiment_id = self._client.create_experiment(name, artifact_location=location, tags=dict(tags))
         except PublicationRefused:
-            found = self._experiment(name)  # another process was faster, and the name is unique
+            found = self.find_experiment(name)  # another process was faster, and the name is unique
             if found is None:
                 raise
             return found
         return Experiment(experiment_id, dict(tags))
+
+    @override
+    def find_experiment(self, name: str) -> Experiment | None:
+        with _translated():
+            found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            raise PublicationRefused(f"MLflow experiment {name!r} was deleted: restore it, or run `mlflow gc`")
+        return Experiment(found.experiment_id, found.tags)
 
     @override
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
@@ -84,6 +94,15 @@ class MlflowTracker(Tracker):
             token = page.token
             if not token:
                 return found
+
+    @override
+    def read_points(self, run_id: str) -> Sequence[MetricPoint]:
+        found: list[MetricPoint] = []
+        with _translated():
+            for key in self._client.get_run(run_id).data.metrics:
+                history = self._client.get_metric_history(run_id, key)
+                found += [MetricPoint(point.key, point.value, point.step, point.timestamp) for point in history]
+        return found
 
     @override
     def create_run(self, experiment_id: str, name: str, start_time_ms: int, tags: Mapping[str, str]) -> str:
@@ -120,15 +139,6 @@ class MlflowTracker(Tracker):
     def discard_run(self, run_id: str) -> None:
         with _translated():
             self._client.delete_run(run_id)
-
-    def _experiment(self, name: str) -> Experiment | None:
-        with _translated():
-            found = self._client.get_experiment_by_name(name)
-        if found is None:
-            return None
-        if found.lifecycle_stage == "deleted":
-            raise PublicationRefused(f"MLflow experiment {name!r} was deleted: restore it, or run `mlflow gc`")
-        return Experiment(found.experiment_id, found.tags)
 
     @cached_property
     def _client(self) -> "MlflowClient":

@@ -55,11 +55,17 @@ class Tracker(Protocol):
     def find_or_create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
         """The experiment called `name`; of several callers at once, all get the same one."""
 
+    def find_experiment(self, name: str) -> Experiment | None:
+        """The experiment called `name`, or None."""
+
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
         """Set or replace a tag."""
 
     def find_runs(self, experiment_id: str, key: str | None = None) -> Sequence[FoundRun]:
         """The runs that are not deleted and carry the key tag: all of them, or those whose tag is `key`."""
+
+    def read_points(self, run_id: str) -> Sequence[MetricPoint]:
+        """Every point that the run holds, in any order."""
 
     def create_run(self, experiment_id: str, name: str, start_time_ms: int, tags: Mapping[str, str]) -> str:
         """A new run in state RUNNING; its id."""

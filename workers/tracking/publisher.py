@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from workers.tracking.batching import batches
 from workers.tracking.names import (
     COUNT_TAG,
+    EXECUTION_TAG,
     INFINITE_TAG,
     KEY_TAG,
     MAX_EXPERIMENT_TAG_LENGTH,
@@ -17,7 +18,7 @@ from workers.tracking.names import (
     fit_key,
     fit_text,
 )
-from workers.tracking.port import Experiment, FoundRun, Tracker, TrackerUnavailable
+from workers.tracking.port import Experiment, FoundRun, PublicationRefused, Tracker, TrackerUnavailable
 from workers.tracking.publications import (
     Acknowledgement,
     MetricPoint,
@@ -44,6 +45,7 @@ class Publisher:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._study: StudyRuns | None = None
+        self._study_key = ""
         self._is_new = False
         self._runs: dict[str, FoundRun] | None = None
         self._perhaps_created: set[str] = set()
@@ -51,6 +53,7 @@ class Publisher:
 
     def ensure_study(self, study: StudyPublication) -> StudyRuns:
         """The study's experiment (`NAME-SHORTID`) and parent run, found or created."""
+        self._study_key = study.study_id
         experiment, name = self._experiment(study)
         found = _best(self._tracker.find_runs(experiment.experiment_id, study.study_id))
         if found is None:
@@ -66,6 +69,23 @@ class Publisher:
         self._study = StudyRuns(experiment.experiment_id, name, run_id, created=self._is_new)
         return self._study
 
+    def is_wiped(self) -> bool:
+        """Whether the run of the study itself, found or made by `ensure_study`, is in the tracker no more."""
+        study = self._ensured()
+        try:
+            found = self._tracker.find_runs(study.experiment_id, self._study_key)
+        except PublicationRefused:
+            return True
+        return study.parent_run_id not in {run.run_id for run in found}
+
+    def find_study(self, study: StudyPublication) -> str | None:
+        """The id of the study's experiment, or None; makes nothing."""
+        for name in _names(study):
+            experiment = self._tracker.find_experiment(name)
+            if experiment is not None and experiment.tags.get(STUDY_TAG) == study.study_id:
+                return experiment.experiment_id
+        return None
+
     def publish_trial(self, publication: TrialPublication) -> Acknowledgement:
         """Send what is missing of one trial (or cell), and say what is there now.
 
@@ -76,6 +96,9 @@ class Publisher:
         if known is not None and (known.ended or not (publication.points or publication.status)):
             return known
         run = None if known else self._find(publication.key)
+        if run is not None and _has_other_bits(run, publication):
+            self._discard(run)
+            run = None
         acknowledged = known.num_points if known else 0
         num_points = acknowledged + len(publication.points)
         if run is not None and _is_whole(run, publication, num_points):
@@ -116,10 +139,10 @@ class Publisher:
 
     def _experiment(self, study: StudyPublication) -> tuple[Experiment, str]:
         tags = {STUDY_TAG: study.study_id}
-        name = f"{study.name}-{study.study_id[:SHORT_ID_LENGTH]}"
+        name, longer_name = _names(study)
         experiment = self._tracker.find_or_create_experiment(name, tags)
         if experiment.tags.get(STUDY_TAG) != study.study_id:  # the name is another's, by chance or by a person's choice
-            name = f"{study.name}-{study.study_id}"
+            name = longer_name
             experiment = self._tracker.find_or_create_experiment(name, tags)
         return experiment, name
 
@@ -157,11 +180,13 @@ class Publisher:
         self._runs[publication.key] = FoundRun(run_id, publication.key, RUNNING, fitted)
         return run_id
 
+    def _discard(self, run: FoundRun) -> None:
+        self._tracker.discard_run(run.run_id)
+        assert self._runs is not None  # _find was there before
+        self._runs.pop(run.key, None)
+
     def _send(self, run_id: str, publication: TrialPublication, *, with_params: bool) -> None:
-        points = list(publication.points)
-        if publication.status is not None:
-            points += _headline_points(publication.headline, publication.headline_step, publication.epoch_ms)
-        points, tags = _without_infinite(points)
+        points, tags = points_to_send(publication)
         params = self._params(run_id, publication.params) if with_params else []
         for batch in batches(points, params, _tags(tags)):
             self._tracker.log(run_id, batch)
@@ -185,9 +210,27 @@ class Publisher:
         return self._study
 
 
+def points_to_send(publication: TrialPublication) -> tuple[list[MetricPoint], dict[str, str]]:
+    """The points of a trial, those of its end included, and the tags that say what was left out."""
+    points = list(publication.points)
+    if publication.status is not None:
+        points += _headline_points(publication.headline, publication.headline_step, publication.epoch_ms)
+    return _without_infinite(points)
+
+
+def _names(study: StudyPublication) -> tuple[str, str]:
+    """The experiment's name, and the one that it has where that is another's."""
+    return f"{study.name}-{study.study_id[:SHORT_ID_LENGTH]}", f"{study.name}-{study.study_id}"
+
+
 def _is_whole(run: FoundRun, publication: TrialPublication, num_points: int) -> bool:
     # The status is set last, so with the count that was known at creation it vouches for all points.
     return run.status == publication.status and run.tags.get(COUNT_TAG) == str(num_points)
+
+
+def _has_other_bits(run: FoundRun, publication: TrialPublication) -> bool:
+    before, now = run.tags.get(EXECUTION_TAG), publication.tags.get(EXECUTION_TAG)
+    return bool(before and now) and before != now
 
 
 def _best(runs: Sequence[FoundRun]) -> FoundRun | None:

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,13 +15,14 @@ import pyarrow as pa
 from schemas.errors import CorruptRecord
 from schemas.records import METRICS_BEST, METRICS_FINAL
 from schemas.study import Study, parse_study
-from schemas.trials import Seed
+from schemas.trials import Seed, TrialState
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PublicationRow, TrialRow, UnpublishedRow
 from workers.places import Places
 from workers.records import Manifest, RecordStore, SegmentRef
 from workers.tracking.curves import curve, stride
 from workers.tracking.loop import PublishingState
+from workers.tracking.names import EXECUTION_TAG
 from workers.tracking.publications import (
     Acknowledgement,
     Artifact,
@@ -97,6 +98,8 @@ class LedgerSource:
         """A parent run that is new means a new store: what was acknowledged went to another one."""
         if runs.created:
             self._ledger.forget_publications(self._row.id, self._fence)
+            self._cells_left.clear()
+            self._refused.clear()
 
     def next_batch(self) -> Sequence[TrialPublication | ParentPublication]:
         """Trials with durable records ahead of what was acknowledged, then the parent once the study is final."""
@@ -115,6 +118,30 @@ class LedgerSource:
         self._cells_left.pop(row.key, None)
         done = PublicationRow(row.key, acknowledgement.run_id, row.offset, acknowledgement.ended)
         self._ledger.record_publications(self._row.id, [done], self._fence)
+
+    def everything_final(self) -> Iterator[TrialPublication]:
+        """What is published of every trial that is final, or of every cell, whatever was published before."""
+        if self._by_cell:
+            cells: dict[str, list[TrialRow]] = {}
+            for trial in self._ledger.trials(self._row.id):
+                cells.setdefault(trial.cell_id, []).append(trial)
+            for cell_id, trials in cells.items():
+                if all(trial.state.is_final for trial in trials):
+                    yield self._cell_publication(cell_id, trials)
+            return
+        final = (trial for trial in self._ledger.trials(self._row.id) if trial.state.is_final)
+        while batch := list(islice(final, BATCH_TRIALS)):
+            packs = {pack.pack_id: pack for pack in self._ledger.packs_by_id({trial.pack_id or "" for trial in batch})}
+            rows = {
+                trial.trial_id: UnpublishedRow(trial.trial_id, pack.pack_id, trial.slot or 0, pack.step, True, None, 0)
+                for trial in batch
+                if (pack := packs.get(trial.pack_id or ""))
+                if pack.step > 0 or trial.state is not TrialState.CANCELLED
+            }
+            points = self._points(list(rows.values()))
+            for trial in batch:
+                if trial.trial_id in rows:
+                    yield self._publication(rows[trial.trial_id], trial, points.get(trial.trial_id, []))
 
     @property
     def had_predecessor(self) -> bool:
@@ -160,7 +187,8 @@ class LedgerSource:
         # The last row of a trial that ended early may lie off the stride: it was thinned away while the trial was not
         # known to have ended. So an end is published with all points again; those that are there are kept once.
         before = 0 if row.is_final else sum(point.step < row.offset for point in points)
-        known = None if row.run_id is None else Acknowledgement(key, row.run_id, before)
+        # One that was replanned is looked up: its run may hold points of before.
+        known = None if row.run_id is None or trial.replanned else Acknowledgement(key, row.run_id, before)
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
             key=key,
@@ -170,6 +198,7 @@ class LedgerSource:
                 "warmup_bench.trial_id": trial.trial_id,
                 "warmup_bench.cell_id": trial.cell_id,
                 "warmup_bench.outcome": str(trial.outcome or ""),
+                EXECUTION_TAG: trial.execution_id or "",
             },
             points=points[before:] if known else points,
             headline=_headline(trial) if row.is_final else {},
