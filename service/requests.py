@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts
-from schemas.errors import Problem, SpecError
+from schemas.errors import DataMissing, Problem, SpecError
 from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.plugins import PluginDataset
 from schemas.study import Study, parse_study
@@ -13,7 +14,7 @@ from schemas.trials import TrialSpec
 from schemas.workloads import Analytic
 from workers.cards import cards
 from workers.cores import num_cores
-from workers.data import facts_of
+from workers.data import check_known, facts_of
 from workers.inspecting import inspect_parts
 from workers.places import Places
 from workers.planning import expand_trials
@@ -51,10 +52,28 @@ def accept(document: Any, places: Places) -> Request:
     own = inspect_parts(study, places)
     specs = [variant.spec for variant in study.variants("workloads") if not isinstance(variant.spec, Analytic)]
     named = {spec.dataset.kind: spec.dataset for spec in specs if not isinstance(spec.dataset, PluginDataset)}
-    datasets = {kind: facts_of(dataset, places.data) for kind, dataset in named.items()}
+    datasets = _facts(named, places.data)
     datasets |= {facts.kind: facts for facts in own.datasets}
     study = study.pinned(own.sources()) if own.plugins else study
     return Request(study, expand_trials(study, datasets, own=own), datasets, own)
+
+
+def _facts(named: Mapping[str, Any], data_dir: Path) -> dict[str, DatasetFacts]:
+    """Kind -> facts of the sets, each there and the one of its name.
+
+    Raises:
+        DataMissing: some are not; the message says it of all of them.
+    """
+    found, wrong = {}, []
+    for kind, dataset in named.items():
+        try:
+            found[kind] = facts_of(dataset, data_dir)
+            check_known(kind, data_dir)
+        except DataMissing as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataMissing("\n".join(wrong))
+    return found
 
 
 def check_workers(workers: int | None) -> None:

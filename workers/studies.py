@@ -1,30 +1,41 @@
 """Puts a study into the ledger: its data published, its trials expanded, all in one transaction."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.errors import DataMissing
 from schemas.own_parts import OwnParts
 from schemas.plugins import PluginFacts
 from schemas.study import Study
 from schemas.trials import TrialSpec, total_steps
-from workers.data import scan
+from workers.data import check_known, scan
 from workers.ledger.inputs import Idempotency, NewTrial, Quota
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 
 
 def publish_data(ledger: Ledger, data_dir: Path, own: Iterable[DatasetFacts] = ()) -> None:
-    """Bring the catalog up to what lies in the data directory (and what comes with installed packages).
+    """Bring the catalog up to what lies in the data directory (and what comes with installed packages), but for what
+    lies under a set's name and is not it.
 
     Args:
         own: of the user's own data sets, what was found out about them.
     """
-    for facts in (*scan(data_dir), *own):
+    for facts in (*_known(scan(data_dir), data_dir), *own):
         known = ledger.dataset(facts.kind)
         if known is None or known.sha256 != facts.sha256 or known.facts != facts.model_dump(mode="json"):
             ledger.publish_dataset(facts.kind, facts.sha256, facts.model_dump(mode="json"))
+
+
+def _known(found: Iterable[DatasetFacts], data_dir: Path) -> Iterator[DatasetFacts]:
+    for facts in found:
+        try:
+            check_known(facts.kind, data_dir)
+        except DataMissing:
+            continue
+        yield facts
 
 
 def publish_plugins(ledger: Ledger, own: OwnParts) -> None:

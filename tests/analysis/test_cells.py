@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from workers.analysis.cells import make_cells
@@ -45,6 +46,19 @@ def test_a_diverged_trial_counts_as_chance_in_an_accuracy(analyse_rows, make_row
     ]
     cells, _ = analyse_rows(rows, metric="validation_accuracy")
     assert cells.iloc[0]["mean"] == pytest.approx((0.9 + 0.1 + 0.0) / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_chance_is_one_in_as_many_classes_under_mse_too(write_trials, small_spec, make_row, classes):
+    # as many balanced classes have this best constant answer: one-hot targets of variance (1 - 1/C)/C each
+    targets = np.eye(classes)
+    reference = 0.5 * float(((targets - targets.mean(0)) ** 2).mean())
+    [workload] = small_spec["workloads"]
+    analysis = {**small_spec["analysis"], "metric": "validation_accuracy"}
+    question = read_question({**small_spec, "workloads": [{**workload, "loss": {"kind": "mse"}}], "analysis": analysis})
+    rows = [make_row("warm", 0.1, seed, outcome="diverged", reference_loss=reference) for seed in range(2)]
+    scored = score_trials(ResultFolder(write_trials(rows)).trials(), question)
+    assert scored["score"].tolist() == pytest.approx([1 / classes] * 2)
 
 
 def test_a_trained_trial_without_a_finite_metric_counts_as_useless_and_is_said(analyse_rows, make_row):

@@ -9,12 +9,14 @@ import pytest
 
 from schemas.study import StudyBudget, parse_study
 from schemas.trials import TrialState
+from schemas.workloads import Digits
 from service.preparing import prepare
 from service.requests import accept
 from tests.cluster.conftest import DeadError, House, StopAfter
 from tests.e2e.specs import digits
-from workers.cluster.planning import datasets_of
+from workers.cluster.planning import StudyTrials, datasets_of, in_turn
 from workers.cluster.spending import Spending, gradients_of, trained_seconds
+from workers.data import facts_of
 from workers.extending import extend_study
 from workers.ledger.rows import EventKind, EventRow, PackState
 from workers.planning import expand_trials
@@ -118,6 +120,31 @@ def test_hours_before_and_now_add_up() -> None:
     assert spending.used_up == ""
     now[0] += 601
     assert spending.used_up == "budget used up: 1 of 1 hours"
+
+
+# --- order ---
+
+
+def row(pack_id: str, *trials: Any, number: int = 0) -> Any:
+    return SimpleNamespace(pack_id=pack_id, round=number, members=[(one.trial_id, i) for i, one in enumerate(trials)])
+
+
+def test_whole_comparisons_come_before_the_next_seed() -> None:
+    trials = StudyTrials(parse_study(document(None, num_seeds=3)), {"digits": facts_of(Digits(kind="digits"), None)})
+    alone = [row(trial.trial_id, trial) for trial in trials.in_order]
+    by_id = sorted(alone, key=lambda pack: pack.pack_id)
+    order = [trials.by_id[pack.pack_id] for pack in in_turn(by_id, trials)]
+    assert [trial.seed.initialization for trial in order] == [0] * 8 + [1] * 8 + [2] * 8
+    cells = [(trial.names, trial.peak_lr) for trial in order]
+    assert cells[:8] == cells[8:16] == cells[16:]
+    assert len(set(cells)) == 8
+    later, *first = (
+        row("a", trials.in_order[0], number=1),
+        row("c", *trials.in_order[1:4]),
+        row("b", *trials.in_order[:1]),
+    )
+    gone = SimpleNamespace(pack_id="d", round=0, members=[("gone", 0)])
+    assert [pack.pack_id for pack in in_turn([later, gone, *first], trials)] == ["b", "c", "d", "a"]
 
 
 # --- driving ---

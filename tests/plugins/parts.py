@@ -89,6 +89,63 @@ class Counting(nn.Module):
         return self.linear(inputs) / self.calls
 
 
+class _Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.remembered = nn.Linear(12, 5), torch.zeros(5)
+
+
+class Remembering(_Linear):
+    """Remembers a tensor that is no buffer."""
+
+    def forward(self, inputs):
+        outputs = self.linear(inputs)
+        self.remembered = 0.9 * self.remembered + 0.1 * outputs.detach().mean(0)
+        return outputs - self.remembered
+
+
+class Writing(_Linear):
+    """Writes into what it is given, the validation set, say."""
+
+    def forward(self, inputs):
+        return self.linear(inputs.mul_(2.0) if self.training else inputs.sub_(1.0))
+
+
+class Narrow(_Linear):
+    """Has fewer classes in evaluation mode."""
+
+    def forward(self, inputs):
+        return self.linear(inputs)[:, : 5 if self.training else 4]
+
+
+class Pair(_Linear):
+    """Gives two things in evaluation mode."""
+
+    def forward(self, inputs):
+        return self.linear(inputs) if self.training else (self.linear(inputs), inputs)
+
+
+class Small(_Linear):
+    """Fits small batches alone."""
+
+    def forward(self, inputs):
+        return self.linear(inputs)[:16]
+
+
+class Speechless(nn.Linear):
+    """Raises what cannot even be printed."""
+
+    def __init__(self):
+        super().__init__(12, 5)
+
+    def forward(self, inputs):
+        class Unprintable(Exception):
+            def __str__(self):
+                raise RuntimeError
+
+        raise Unprintable
+
+
 class _Once(torch.autograd.Function):
     @staticmethod
     def forward(ctx, inputs):
@@ -191,6 +248,32 @@ def no_scalar(output, target):
     return output.sum(1)
 
 
+def noisy(output, target):
+    return squared(output, target) * (1.0 + torch.rand(()))
+
+
+COUNTED = []
+
+
+def counting(output, target):
+    COUNTED.append(1)
+    return squared(output, target) / len(COUNTED)
+
+
+def writing(output, target):
+    return squared(output, target.mul_(0))
+
+
+def account_numbers():
+    x = torch.zeros(20, 12)
+    return {"train": (x, torch.arange(20) * 10**9), "validation": (x, torch.arange(20))}
+
+
+def beyond_float32():
+    part = np.full((20, 12), 1e300), np.arange(20) % 5
+    return {"train": part, "validation": part}
+
+
 def quadratic_line(num: int = 60, classes: bool = False):
     x = torch.rand(num, 12)
     y = x.sum(1)
@@ -213,6 +296,10 @@ def smooth(step, warmup_steps, total_steps, power: float = 2.0):
 
 def over(step, warmup_steps, total_steps):
     return 1.5
+
+
+def at_random(step, warmup_steps, total_steps):
+    return random.random()
 
 
 class Walk(torch.optim.Optimizer):
@@ -257,19 +344,37 @@ class Forgetful(Walk):
                 p.add_(p.grad, alpha=-group["lr"] / self.made)
 
 
+class Casting(Walk):
+    """Makes its parameters something else."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data = p.data.double()
+
+
+class Stubborn(Walk):
+    """Cannot be restored."""
+
+    def load_state_dict(self, state_dict):
+        raise ValueError("never")
+
+
 PLUGINS = {
     "models": {
         one.__name__: one
         for one in (
             net, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late, raises,
-            leaves, no_module, wrong_shape, wrong_dtype,
+            leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small, Speechless,
         )
     },
-    "losses": {one.__name__: one for one in (squared, regression, no_scalar)},
-    "datasets": {one.__name__: one for one in (quadratic_line, other_each_time, no_pairs)},
-    "schedules": {one.__name__: one for one in (smooth, over)},
+    "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing)},
+    "datasets": {
+        one.__name__: one for one in (quadratic_line, other_each_time, no_pairs, account_numbers, beyond_float32)
+    },
+    "schedules": {one.__name__: one for one in (smooth, over, at_random)},
     "optimizers": {
         "Walk": Walk, "Own": Own, "Forgetful": Forgetful, "NAdam": torch.optim.NAdam, "LBFGS": torch.optim.LBFGS,
-        "SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW,
+        "SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW, "Casting": Casting, "Stubborn": Stubborn,
     },
 }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from schemas.errors import SpecError
-from schemas.plugins import PluginModel, PluginOptimizer
+from schemas.plugins import PluginLoss, PluginModel, PluginOptimizer
 from schemas.study import parse_study
 from tests.plugins import parts
 from tests.schemas.conftest import changed
@@ -80,6 +80,11 @@ REFUSED = {
     "no_module": "model no_module: got int, allowed a torch.nn.Module",
     "wrong_shape": r"model wrong_shape: got outputs of shape \[8, 4\], allowed \[8, 5\]: one for each of 5 classes",
     "wrong_dtype": "model wrong_dtype: got outputs of torch.bfloat16, allowed torch.float32, as its parameters",
+    "Remembering": "model Remembering: it gives other outputs for the same inputs.*allowed buffers",
+    "Writing": "model Writing: it changes its inputs in place, which all trials share; allowed a copy of them",
+    "Narrow": r"model Narrow: got outputs of shape \[8, 4\] in evaluation mode, allowed \[8, 5\]",
+    "Pair": "model Pair: got outputs of tuple, allowed a tensor with one row for each of 8 inputs",
+    "Speechless": "model Speechless raised Unprintable: its message cannot be had",
     "Counting": r"model Counting: it changes calls as it runs, which no checkpoint holds; allowed buffers",
 }
 
@@ -90,7 +95,27 @@ def test_a_model_that_cannot_be_trained_is_refused_by_name(name):
         found(name)
 
 
+LOSSES = {
+    "counting": "loss counting: it gives another loss for the same outputs, targets and random numbers",
+    "writing": "loss writing: it changes its inputs in place, which all trials share",
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_that_remembers_or_writes_is_refused_by_name(name):
+    workload = classification(loss=PluginLoss(kind="plugin", name=name))
+    with pytest.raises(PluginFailed, match=LOSSES[name]):
+        examine(workload, BLOBS, needs_hvp=False)
+
+
+def test_a_loss_that_draws_trains_alone():
+    workload = classification(loss=PluginLoss(kind="plugin", name="noisy"))
+    assert examine(workload, BLOBS, needs_hvp=False).unstacked == "random numbers in noisy"
+
+
 OPTIMIZERS = {
+    "Casting": r"optimizer Casting: got a parameter of torch.float64 of shape \[16, 12\], allowed torch.float32 of",
+    "Stubborn": "optimizer Stubborn raised ValueError: never",
     "Own": "optimizer Own: it changes its own lr; the rate is the schedule's",
     "Forgetful": "optimizer Forgetful: it goes on otherwise after its state was saved and restored",
     "LBFGS": "optimizer LBFGS raised TypeError",
@@ -154,6 +179,19 @@ PROBLEMS = {
     "a schedule above its peak": (
         {"schedules__0__warmup": {**plugin("over"), "steps": 3}},
         "schedules[0].warmup.name: got 'over', allowed a schedule: schedule over: at step 0: got 1.5, allowed a number",
+    ),
+    "a schedule that draws": (
+        {"schedules__0__warmup": {**plugin("at_random"), "steps": 3}},
+        "schedules[0].warmup.name: got 'at_random', allowed a schedule: schedule at_random: it gave other factors when",
+    ),
+    "labels that are no classes": (
+        {"workloads__0__dataset": plugin("account_numbers")},
+        "workloads[0].dataset: got 'plugin:account_numbers', allowed a data set: data set account_numbers: y: got label"
+        " 19000000000, allowed the number of a class",
+    ),
+    "numbers beyond float32": (
+        {"workloads__0__dataset": plugin("beyond_float32")},
+        "workloads[0].dataset: got 'plugin:beyond_float32', allowed a data set: data set beyond_float32: train x: got",
     ),
     "curvature of what has none": (
         {

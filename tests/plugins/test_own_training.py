@@ -200,6 +200,24 @@ def test_a_part_that_raises_says_its_name_and_line():
         trained(classification(30, model=model("Late", after=20)), SGD)
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_outputs_that_are_wrong_only_in_training_are_said_by_name(stacked):
+    spec = trial(classification(9, model=model("Small")))
+    with pytest.raises(
+        PluginFailed, match=r"^model Small: got outputs of shape \[16, 5\], allowed a tensor with one row"
+    ):
+        run(PackTask("pack", 1, (Member(0, spec),), chunk_steps=3, stacked=stacked), BLOBS)
+
+
+def test_a_loss_that_draws_has_the_bits_of_its_seed_whatever_was_drawn_before():
+    spec = trial(classification(9, loss=PluginLoss(kind="plugin", name="noisy")))
+    losses = []
+    for start in (1, 2):
+        torch.manual_seed(start)
+        losses.append(run(alone(spec), BLOBS).tables["steps"]["train_loss"])
+    np.testing.assert_array_equal(*losses)
+
+
 def test_a_pack_that_is_not_stacked_has_one_slot():
     members = (Member(0, trial(classification(model=model("norm_net")))),)
     with pytest.raises(ValueError, match="size: got 2, allowed 1"):

@@ -1,16 +1,21 @@
 """What `plan` says before anything is trained: what is left, what it costs, what the probe budget leaves out."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from schemas.errors import DataMissing
 from service.cli.plan import counted, lines_of
 from service.planning import plan_study, thinning_notes
 from service.requests import accept
 from tests.cluster.conftest import make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
+from workers.ledger.ledger import Ledger
 from workers.places import Places
+from workers.studies import publish_data
 
 
 @pytest.fixture
@@ -99,6 +104,28 @@ def test_without_a_budget_a_study_says_nothing_of_one(places: Places) -> None:
     planned = plan_study(digits(40), places, workers=1)
     assert (planned.budget, planned.as_json()["budget"]) == (None, None)
     assert "budget" not in planned.study.resolved
+
+
+def test_a_set_with_other_bytes_than_its_own_is_refused_and_so_is_a_missing_one_beside_it(places: Places) -> None:
+    rng = np.random.default_rng(0)
+    folder = places.data / "fashion_mnist"
+    folder.mkdir(parents=True)
+    for part in ("train", "test"):
+        images = rng.integers(0, 256, (60, 28, 28), dtype=np.uint8)
+        np.savez(folder / f"{part}.npz", images=images, labels=np.arange(60, dtype=np.uint8) % 10)
+    document = digits(40)
+    [workload] = document["workloads"]
+    document["workloads"] = [
+        workload | {"name": kind, "dataset": {"kind": kind}} for kind in ("fashion_mnist", "cifar10", "digits")
+    ]
+    with pytest.raises(DataMissing) as refused:
+        accept(document, places)
+    wrong, missing = str(refused.value).splitlines()
+    assert re.match(r"fashion_mnist: .*train.npz and test.npz: other bytes than the known ones; .*--replace", wrong)
+    with Ledger.open(places.home) as ledger:
+        publish_data(ledger, places.data)
+        assert {row.kind for row in ledger.datasets()} == {"digits", "pydoc"}, "a server knows of it no more"
+    assert re.match(r"cifar10: there is no .*train.npz; `warmup-bench data fetch cifar10` gets it", missing)
 
 
 def test_one_of_a_thing_is_not_called_several() -> None:

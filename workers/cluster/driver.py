@@ -19,7 +19,7 @@ from workers.cluster.facts import facts_without_trainer
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.local_ray import BackgroundRay, local_ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
-from workers.cluster.planning import StudyTrials, datasets_of, has_plans, pack_task, write_plans
+from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_turn, pack_task, write_plans
 from workers.cluster.ray_processes import RayLost, end_those_of_dead_drivers
 from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
@@ -152,7 +152,7 @@ class Driver:
                 return
             self._write_plans(trials, facts)
             self._spending = self._spent(study.fields.budget)
-            self._queue = deque(self._ledger.packs(self._study_id, [PackState.QUEUED]))
+            self._queue = deque(in_turn(self._ledger.packs(self._study_id, [PackState.QUEUED]), trials))
             self._feed(trials, device)
 
     def _trials(self, study: Study) -> StudyTrials:

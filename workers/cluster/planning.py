@@ -1,7 +1,7 @@
 """Writes a study's plan once the device class is known, and turns the ledger's packs back into tasks."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from schemas.catalog import DatasetFacts
 from schemas.errors import WrongState
 from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.study import Study
-from schemas.trials import ExecutionFacts, Member, PackTask, ProbePoints, TrialSpec
+from schemas.trials import ExecutionFacts, Member, PackTask, ProbePoints, Seed, TrialSpec
 from workers.cluster.orders import TrainerFacts
 from workers.ledger.inputs import NewPack
 from workers.ledger.ledger import Ledger
@@ -104,6 +104,23 @@ def write_plan(
     plans = measurement_plans(of_round, trials.study.fields, trials.datasets)
     new = [_new_pack(study_id, pack, plans, trials.by_id, facts) for pack in packs]
     ledger.write_plan(study_id, round_number, new, fence, facts.device_class, reused=list(reused.values()))
+
+
+def in_turn(packs: Iterable[PackRow], trials: StudyTrials) -> list[PackRow]:
+    """The order in which packs begin: by round, then those with the first seed, in the order of their trials, then the
+    second, so that a study that ends early has whole comparisons. Bits and ids do not hang on it.
+    """
+    seeds: dict[Seed, int] = {}
+    places = {
+        trial.trial_id: (seeds.setdefault(trial.seed, len(seeds)), number)
+        for number, trial in enumerate(trials.in_order)
+    }
+    last = (len(seeds), len(places))  # of a trial that the study's file no longer gives, which is said when it begins
+
+    def turn(pack: PackRow) -> tuple[int, tuple[int, int]]:
+        return pack.round, min((places.get(trial_id, last) for trial_id, _ in pack.members), default=last)
+
+    return sorted(packs, key=turn)
 
 
 def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:

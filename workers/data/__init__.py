@@ -1,8 +1,18 @@
 """The data directory: which sets it holds, their facts for the catalog, their arrays for the trainers. No torch."""
 
 from workers.data.arrays import DatasetArrays
-from workers.data.inventory import SetStatus, list_sets
+from workers.data.inventory import SetStatus, check_known, list_sets
 from workers.data.sets import facts_of, load, scan
 from workers.data.texts import TextArrays, windows
 
-__all__ = ["DatasetArrays", "SetStatus", "TextArrays", "facts_of", "list_sets", "load", "scan", "windows"]
+__all__ = [
+    "DatasetArrays",
+    "SetStatus",
+    "TextArrays",
+    "check_known",
+    "facts_of",
+    "list_sets",
+    "load",
+    "scan",
+    "windows",
+]

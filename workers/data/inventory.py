@@ -107,6 +107,22 @@ def set_status(name: str, data_dir: Path) -> SetStatus:
     return _files(name, data_dir, lambda path: _Stamps(None).sha256(path, check=True))
 
 
+def check_known(name: str, data_dir: Path) -> None:
+    """Check that a set that can be read is the one of its name: the known files, or those that `data` brought.
+
+    Raises:
+        DataMissing: it has other bytes; the message says what to do.
+    """
+    if name not in FILES:
+        return
+    status = set_status(name, data_dir)
+    if status.state == "damaged":
+        raise DataMissing(
+            f"{name}: {status.where}: {status.detail}; `{status.get}` puts the set in its place; data of your own are"
+            " named {kind: plugin, name: ...}"
+        )
+
+
 def _digits(folder: Path | None) -> SetStatus:
     path = packaged_csv() or own_npz(folder)
     sha256, detail = None, ""

@@ -14,6 +14,8 @@ from workers.data.arrays import DatasetArrays, canonical_sha256
 from workers.plugins import PluginFailed, calling, load
 
 PARTS = ("train", "validation", "test")
+MOST_CLASSES = 1_000_000
+"""More are no classes but some other number, and a histogram of them would fill the memory."""
 
 
 @lru_cache(maxsize=8)
@@ -80,9 +82,11 @@ def _array(value: Any, what: str, says: _Says) -> np.ndarray:
         return array.astype(np.int64)
     if array.dtype.kind != "f":
         raise says(f"{what}: got dtype {array.dtype}", "real numbers or integers")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise says(f"{what}: got NaN or infinity", "finite numbers")
-    return array.astype(np.float32)
+        raise says(f"{what}: got NaN, infinity or a number beyond float32", "finite numbers")
+    return array
 
 
 def _num_classes(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], says: _Says) -> int:
@@ -93,6 +97,8 @@ def _num_classes(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], says: _Say
     highest = max(int(y.max()) for _, y in splits.values() if y.size)
     if lowest < 0:
         raise says(f"y: got label {lowest}", "0 or more")
+    if highest >= MOST_CLASSES:
+        raise says(f"y: got label {highest}", f"the number of a class, 0 to {MOST_CLASSES - 1} at most")
     return highest + 1
 
 

@@ -1,9 +1,12 @@
 """Everything that is wrong with a study's own parts here, or everything that planning must know of them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from schemas.catalog import DatasetFacts
 from schemas.entries import Entry, Variant
@@ -26,7 +29,7 @@ from schemas.warmups import PluginWarmup
 from schemas.workloads import Analytic, Classification, LanguageModel
 from workers.data import load as load_data
 from workers.data import windows
-from workers.plugins import PluginFailed, load, parameters_of
+from workers.plugins import PluginFailed, load, parameters_of, told
 from workers.schedules import factors
 from workers.science.datasets import DataArrays
 from workers.science.own.examining import examine, examine_optimizer
@@ -90,13 +93,10 @@ class _Inspection:
                 dataset = variant.spec.dataset
                 if dataset_key(dataset) in self.arrays:
                     continue
-                try:
+                with self._refusing(f"{entry.where}.dataset", show(dataset_key(dataset)), "a data set"):
                     arrays = self.arrays[dataset_key(dataset)] = load_data(dataset, self.data_dir)
-                except (WarmupBenchError, DataMissing) as error:
-                    self._refuse(f"{entry.where}.dataset", show(dataset_key(dataset)), f"a data set: {error}")
-                    continue
-                if isinstance(dataset, PluginDataset):
-                    self.datasets[dataset_key(dataset)] = arrays.facts(dataset_key(dataset))
+                    if isinstance(dataset, PluginDataset):
+                        self.datasets[dataset_key(dataset)] = arrays.facts(dataset_key(dataset))
 
     def build(self) -> None:
         """Workloads, optimizers and schedules, each once."""
@@ -117,13 +117,10 @@ class _Inspection:
         key = workload_key(workload)
         if key in self.workloads:
             return
-        try:
-            facts = examine(workload, self._arrays(workload), needs_hvp=needs_hvp)
-        except WarmupBenchError as error:
-            self._refuse(entry.where, show(workload.model.kind), f"parts that train: {error}")
-            return
-        self.workloads[key] = facts
-        if facts.no_hvp:
+        with self._refusing(entry.where, show(workload.model.kind), "parts that train"):
+            facts = self.workloads[key] = examine(workload, self._arrays(workload), needs_hvp=needs_hvp)
+            if not facts.no_hvp:
+                return
             for index, probe in enumerate(self.study.fields.probes):
                 if isinstance(probe, Sharpness):
                     allowed = f"secant_smoothness with workload {entry.name}: {facts.no_hvp}"
@@ -133,10 +130,10 @@ class _Inspection:
         for _, variant in self._variants("workloads"):
             if isinstance(variant.spec, Analytic):
                 continue  # refused by the spec alone
-            try:
+            before = len(self.problems)
+            with self._refusing(f"{entry.where}.name", show(optimizer.name), "an optimizer that can be used"):
                 examine_optimizer(optimizer, variant.spec, self._arrays(variant.spec))
-            except WarmupBenchError as error:
-                self._refuse(f"{entry.where}.name", show(optimizer.name), f"an optimizer that can be used: {error}")
+            if len(self.problems) > before:
                 return
 
     def _ask_schedule(self, entry: Entry, schedule: Any) -> None:
@@ -144,13 +141,14 @@ class _Inspection:
             workload = variant.spec
             num_train = 0 if isinstance(workload, Analytic) else len(self._arrays(workload).train_y)
             steps = steps_of(workload, num_train)
-            try:
-                factors(schedule, steps)
-            except ValueError:
-                continue  # what the spec alone tells is refused without us
-            except WarmupBenchError as error:
-                self._refuse(f"{entry.where}.warmup.name", show(schedule.warmup.name), f"a schedule: {error}")
-                return
+            name = schedule.warmup.name
+            with self._refusing(f"{entry.where}.warmup.name", show(name), "a schedule"), suppress(ValueError):
+                # A ValueError is of what the spec alone tells, which is refused without us.
+                if not np.array_equal(factors(schedule, steps), factors(schedule, steps)):
+                    raise PluginFailed(
+                        f"schedule {name}: it gave other factors when it was asked again, allowed a function of its"
+                        " arguments alone: a run that is resumed asks again"
+                    )
 
     def _arrays(self, workload: Classification | LanguageModel) -> DataArrays:
         arrays = self.arrays[dataset_key(workload.dataset)]
@@ -165,6 +163,16 @@ class _Inspection:
             for entry in self.study.axes[axis]:
                 for variant in entry.variants.values():
                     yield entry, variant
+
+    @contextmanager
+    def _refusing(self, field_: str, got: str, allowed: str) -> Iterator[None]:
+        """Whatever is raised inside is a problem of this field: of code of the user's own everything may come."""
+        try:
+            yield
+        except (WarmupBenchError, DataMissing) as error:
+            self._refuse(field_, got, f"{allowed}: {error}")
+        except Exception as error:
+            self._refuse(field_, got, f"{allowed}: {told(error)[:400]}")
 
     def _refuse(self, field_: str, got: str, allowed: str) -> None:
         self.problems[Problem(field_, got, allowed)] = None

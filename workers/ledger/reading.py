@@ -75,7 +75,7 @@ def trial_attempts(ledger: Store, study_id: str, trial_id: str) -> list[TrialRow
 
 
 def study_packs(ledger: Store, study_id: str, states: Sequence[PackState] | None = None) -> list[PackRow]:
-    """The packs of the study's own plan, in the order in which they were planned."""
+    """The packs of the study's own plan, by round and id."""
     query = select(packs).where(packs.c.study_id == study_id)
     if states is not None:
         query = query.where(packs.c.state.in_(list(states)))

@@ -3,7 +3,7 @@
 Only trainers and the inspection call `load`; the command line and the API read what the inspection has found.
 """
 
-from workers.plugins.calling import PluginFailed, calling
+from workers.plugins.calling import PluginFailed, calling, told
 from workers.plugins.loading import (
     Loaded,
     Part,
@@ -29,5 +29,6 @@ __all__ = [
     "installed",
     "load",
     "parameters_of",
+    "told",
     "use_files",
 ]

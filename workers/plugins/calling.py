@@ -30,9 +30,17 @@ def calling(group: Group, name: str) -> Iterator[None]:
     except PluginFailed:
         raise
     except (Exception, SystemExit) as error:
-        said = next(iter(str(error).splitlines()), "")
-        text = f"{CALLED[group]} {name} raised {type(error).__name__}: {said}"[:400]
+        text = f"{CALLED[group]} {name} raised {told(error)}"[:400]
         raise PluginFailed(f"{text} ({_place(error)})") from error
+
+
+def told(error: BaseException) -> str:
+    """What was raised, and the first line of its message."""
+    try:
+        said = next(iter(str(error).splitlines()), "")
+    except Exception:  # the message is the user's own code, too
+        said = "its message cannot be had"
+    return f"{type(error).__name__}: {said}"
 
 
 def _place(error: BaseException) -> str:

@@ -104,8 +104,7 @@ class AloneObjective:
         self, params_P: Tensor, batch: tuple[Tensor, ...], tensors: dict[str, Tensor], *, autocast: bool
     ) -> Tensor:
         inputs, targets, key = batch
-        if self._module is not None:
-            start_global_streams(int(key))
+        start_global_streams(int(key))  # a loss of the user's own may draw, too
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
             outputs = self._outputs(params_P, inputs, tensors, key)
         return self._loss(outputs.to(params_P.dtype), targets)
@@ -118,17 +117,16 @@ class AloneObjective:
             return self._model.apply(params, inputs, key)
         assert isinstance(self._model, OwnModel)
         given = {**params, **tensors}
-        with calling("models", self._model.name):
-            outputs = call_module(self._module, given, inputs)
+        outputs = call_module(self._model.name, self._module, given, inputs, params_P.dtype)
         tensors.update({name: given[name] for name in tensors})  # a buffer may have been put in another's place
         return outputs
 
     def _evaluated(self, params_P: Tensor, inputs: Tensor) -> Tensor:
         parts = torch.split(inputs, EVALUATION_EXAMPLES)
+        start_global_streams(0)
         if self._module is None:
             return torch.cat([self._outputs(params_P, part, {}) for part in parts])
         tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
-        start_global_streams(0)
         with evaluation_mode(self._module):
             return torch.cat([self._outputs(params_P, part, tensors) for part in parts])
 

@@ -1,6 +1,7 @@
 """Builds a workload with a user's own parts once, on a few examples: is it sound, and can its trials be stacked?"""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from schemas.own_parts import WorkloadFacts
 from schemas.plugins import PluginOptimizer
 from schemas.workloads import Classification, LanguageModel
-from workers.plugins import PluginFailed, calling
+from workers.plugins import PluginFailed
 from workers.science.datasets import DataArrays, Examples, to_device
 from workers.science.device import dtype_of, prepare
 from workers.science.objective import PackObjective
@@ -67,8 +68,13 @@ def examine(workload: Classification, arrays: DataArrays, *, needs_hvp: bool) ->
     """
     prepare("cpu")
     built = _build(workload, arrays, dtype_of(workload.precision))
+    inputs, targets = built.examples.inputs.clone(), built.examples.targets.clone()
     outputs = _check_outputs(built, workload, arrays)
+    _check_untouched(f"model {built.name}", built.examples.inputs, inputs)
+    loss = _loss_of(built, outputs)
+    _check_untouched(f"loss {getattr(built.loss, 'name', '')}", built.examples.targets, targets)
     _check_state(built)
+    _check_repeats(built, outputs, loss)
     no_hvp = _why_no_hvp(workload, arrays, built) if needs_hvp else ""
     return WorkloadFacts(
         num_parameters=built.layout.num_parameters,
@@ -93,7 +99,7 @@ def examine_optimizer(spec: PluginOptimizer, workload: Classification | Language
     half = _stepped(first, first.init(params_1P), params_1P, grads[:2])
     state = second.init(half)
     second.restore(first.export())
-    if not torch.equal(at_end, _stepped(second, state, half, grads[2:])):
+    if not _same(at_end, _stepped(second, state, half, grads[2:])):
         raise PluginFailed(
             f"optimizer {spec.name}: it goes on otherwise after its state was saved and restored, allowed one that"
             " keeps what it remembers in `state` and `param_groups`"
@@ -137,27 +143,39 @@ def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: 
 
 
 def _check_outputs(built: Built, workload: Classification, arrays: DataArrays) -> Tensor:
-    """The outputs for the examples; refuses those that the loss has no use for."""
-    inputs, targets = built.examples.inputs, built.examples.targets
-    with torch.no_grad():
-        outputs = _outputs(built, built.params_2P[0], inputs)
-    who = f"model {built.name}"
-    if not isinstance(outputs, Tensor) or outputs.dim() < 1 or len(outputs) != len(inputs):
-        got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise PluginFailed(
-            f"{who}: got outputs of {got}, allowed a tensor with one row for each of {len(inputs)} inputs"
-        )
-    if outputs.dtype != built.params_2P.dtype:
-        raise PluginFailed(f"{who}: got outputs of {outputs.dtype}, allowed {built.params_2P.dtype}, as its parameters")
-    if not isinstance(built.loss, OwnLoss):
-        if targets.is_floating_point():
-            said = f"{workload.loss.kind} with targets that are numbers"
-            raise PluginFailed(f"loss: got {said}, allowed data with class labels, or a loss of your own")
+    """The outputs for the examples in training; refuses those that the loss has no use for, in both modes."""
+    targets = built.examples.targets
+    if not isinstance(built.loss, OwnLoss) and targets.is_floating_point():
+        said = f"{workload.loss.kind} with targets that are numbers"
+        raise PluginFailed(f"loss: got {said}, allowed data with class labels, or a loss of your own")
+    both = [_outputs(built, is_training=is_training) for is_training in (True, False)]
+    for outputs, mode in zip(both, ("", " in evaluation mode"), strict=True):
         allowed = (*targets.shape, arrays.num_classes)
-        if tuple(outputs.shape) != allowed:
+        if not isinstance(built.loss, OwnLoss) and tuple(outputs.shape) != allowed:
+            got = f"outputs of shape {list(outputs.shape)}{mode}"
             said = f"one for each of {arrays.num_classes} classes"
-            raise PluginFailed(f"{who}: got outputs of shape {list(outputs.shape)}, allowed {list(allowed)}: {said}")
-    return outputs
+            raise PluginFailed(f"model {built.name}: got {got}, allowed {list(allowed)}: {said}")
+    return both[0]
+
+
+def _check_repeats(built: Built, outputs: Tensor, loss: Tensor) -> None:
+    """The same once more, from the same start: else a step that is made again would be another one."""
+    if not _same(outputs, _outputs(built)):
+        raise PluginFailed(
+            f"model {built.name}: it gives other outputs for the same inputs, parameters, buffers and random"
+            " numbers, so it remembers something that no checkpoint holds; allowed buffers (register_buffer)"
+        )
+    if not _same(loss, _loss_of(built, outputs)):
+        raise PluginFailed(
+            f"loss {getattr(built.loss, 'name', '')}: it gives another loss for the same outputs, targets and random"
+            " numbers, allowed a function that remembers nothing"
+        )
+
+
+def _check_untouched(who: str, now: Tensor, before: Tensor) -> None:
+    """The examples are those of all trials of a process, and what one writes into them the others would read."""
+    if not _same(now, before):
+        raise PluginFailed(f"{who}: it changes its inputs in place, which all trials share; allowed a copy of them")
 
 
 def _check_state(built: Built) -> None:
@@ -196,6 +214,10 @@ def _why_unstacked(built: Built, *, needs_hvp: bool) -> str:
         for what, is_so in MODULE_REASONS.items():
             if is_so(built):
                 return f"{what} in {built.name}"
+    if isinstance(built.loss, OwnLoss):
+        outputs = _outputs(built)
+        if not _same(_loss_of(built, outputs), _loss_of(built, outputs, start=1)):
+            return f"random numbers in {built.loss.name}"
     names = [part.name for part in (built.model, built.loss) if isinstance(part, OwnModel | OwnLoss)]
     who = " or ".join(names) or "this model"
     if isinstance(built.model, OwnModel):
@@ -226,16 +248,11 @@ def _has_other_constants(built: Built) -> bool:
 
 def _has_modes(built: Built) -> bool:
     assert built.modules is not None
-    with torch.no_grad():
-        training = _outputs(built, built.params_2P[0], built.examples.inputs)
-        with evaluation_mode(built.modules[0]):
-            return not torch.equal(training, _outputs(built, built.params_2P[0], built.examples.inputs))
+    return not _same(_outputs(built), _outputs(built, is_training=False))
 
 
 def _is_random(built: Built) -> bool:
-    with torch.no_grad():
-        params_P, inputs = built.params_2P[0], built.examples.inputs
-        return not torch.equal(_outputs(built, params_P, inputs), _outputs(built, params_P, inputs, start=1))
+    return not _same(_outputs(built), _outputs(built, start=1))
 
 
 MODULE_REASONS: dict[str, Callable[[Built], bool]] = {
@@ -268,15 +285,23 @@ def _why_no_hvp(workload: Classification, arrays: DataArrays, built: Built) -> s
     return f"the second derivative of {who or 'it'} is not that of its gradient: {min(distances):.0%} off"
 
 
-def _outputs(built: Built, params_P: Tensor, inputs: Tensor, start: int = 0) -> Tensor:
-    params = built.layout.unflatten(params_P)
+@torch.no_grad()
+def _outputs(built: Built, *, is_training: bool = True, start: int = 0) -> Tensor:
+    """Of the first of the two, with its buffers as they are at the start."""
+    params, inputs = built.layout.unflatten(built.params_2P[0]), built.examples.inputs
     if built.modules is None:
         return built.model.apply(params, inputs)
     start_global_streams(start)
-    assert isinstance(built.model, OwnModel)
-    own = {name: tensor.clone() for name, tensor in constants(built.modules[0]).items()}
-    with calling("models", built.name):
-        return call_module(built.modules[0], {**params, **own}, inputs)
+    module = built.modules[0]
+    given = {**params, **{name: tensor.clone() for name, tensor in constants(module).items()}}
+    with nullcontext() if is_training else evaluation_mode(module):
+        return call_module(built.name, module, given, inputs, built.params_2P.dtype)
+
+
+@torch.no_grad()
+def _loss_of(built: Built, outputs: Tensor, start: int = 0) -> Tensor:
+    start_global_streams(start)
+    return built.loss(outputs.clone(), built.examples.targets)
 
 
 def _stacked_objective(built: Built) -> PackObjective:
@@ -299,6 +324,11 @@ def _distance(one: Tensor, other: Tensor, floor: float = 1e-12) -> float:
     if not torch.isfinite(other).all():
         return 0.0 if torch.equal(torch.isfinite(one), torch.isfinite(other)) else torch.inf
     return float((one - other).norm()) / max(float(other.norm()), floor)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """To the bit, NaN being NaN."""
+    return torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

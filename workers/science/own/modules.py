@@ -68,8 +68,7 @@ class OwnModel:
     def apply(self, params: dict[str, Tensor], inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Outputs of one trial for inputs [B, ...]; `key` is for models that draw, which are not asked here."""
         some = next(iter(params.values()))
-        with calling("models", self.name):
-            return call_module(self._template(some.dtype, some.device), params, inputs)
+        return call_module(self.name, self._template(some.dtype, some.device), params, inputs, some.dtype)
 
     @property
     def activations(self) -> int:
@@ -96,10 +95,21 @@ def constants(module: nn.Module) -> dict[str, Tensor]:
     return {**frozen, **{name: buffer.detach() for name, buffer in module.named_buffers()}}
 
 
-def call_module(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Tensor:
-    """What it gives with these tensors in the place of its own; buffers that it changes are changed in `tensors`."""
-    outputs: Any = functional_call(module, tensors, (inputs,))
-    return outputs  # type: ignore[no-any-return]
+def call_module(name: str, module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """What it gives with these tensors in the place of its own; buffers that it changes are changed in `tensors`.
+
+    Raises:
+        PluginFailed: it raises, or gives something else than a row of `dtype` for each input (under autocast, of any).
+    """
+    with calling("models", name):
+        outputs: Any = functional_call(module, tensors, (inputs,))
+    if not isinstance(outputs, Tensor) or outputs.dim() < 1 or len(outputs) != len(inputs):
+        got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        allowed = f"a tensor with one row for each of {len(inputs)} inputs"
+        raise PluginFailed(f"model {name}: got outputs of {got}, allowed {allowed}")
+    if outputs.dtype != dtype and not torch.is_autocast_enabled(inputs.device.type):
+        raise PluginFailed(f"model {name}: got outputs of {outputs.dtype}, allowed {dtype}, as its parameters")
+    return outputs
 
 
 @contextmanager

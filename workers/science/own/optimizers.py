@@ -58,11 +58,13 @@ class TorchOptimizer:
     ) -> None:
         """out = what a step of the optimizer adds to the parameters."""
         (params_P,), (grads_P,) = params_NP, grads_NP
-        for own, now, grad in zip(self._params, self._parts(params_P), self._parts(grads_P), strict=True):
+        parts = self._parts(params_P)
+        for own, now, grad in zip(self._params, parts, self._parts(grads_P), strict=True):
             own.data.copy_(now)
             own.grad = grad.clone()
         with calling("optimizers", self.name):
             self._optimizer.step()
+        self._check_forms(parts)
         moved_P = torch.cat([own.detach().reshape(-1) for own in self._params])
         torch.sub(moved_P, params_P, out=out_NP[0])
         for group in self._optimizer.param_groups:
@@ -87,7 +89,8 @@ class TorchOptimizer:
         Raises:
             PluginFailed: it keeps something else, which no checkpoint holds.
         """
-        said = self._optimizer.state_dict()
+        with calling("optimizers", self.name):
+            said = self._optimizer.state_dict()
         groups = [{name: value for name, value in group.items() if name != "params"} for group in said["param_groups"]]
         tensors: dict[str, Tensor] = {}
         structure = self._plain({"state": said["state"], "groups": groups}, "", tensors)
@@ -97,17 +100,25 @@ class TorchOptimizer:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Puts back what `export` gave."""
         structure = json.loads(bytes(state[STRUCTURE].cpu().tolist()))
-        kept = self._optimizer.state_dict()
+        with calling("optimizers", self.name):
+            kept = self._optimizer.state_dict()
         found = _filled(structure, state)
         for group, values in zip(kept["param_groups"], found["groups"], strict=True):
             group.update(values)
         moments = {int(key): value for key, value in found["state"].items()}
-        self._optimizer.load_state_dict({"state": moments, "param_groups": kept["param_groups"]})
+        with calling("optimizers", self.name):
+            self._optimizer.load_state_dict({"state": moments, "param_groups": kept["param_groups"]})
         for (
             key,
             values,
         ) in moments.items():  # loading casts to the parameters' dtype; what it kept is put back as it was
             self._optimizer.state[self._params[key]] = values
+
+    def _check_forms(self, parts: Sequence[Tensor]) -> None:
+        for own, part in zip(self._params, parts, strict=True):
+            if own.shape != part.shape or own.dtype != part.dtype:
+                got, allowed = (f"{tensor.dtype} of shape {list(tensor.shape)}" for tensor in (own, part))
+                raise PluginFailed(f"optimizer {self.name}: got a parameter of {got}, allowed {allowed}, as it was")
 
     def _parts(self, vector_P: Tensor) -> list[Tensor]:
         return list(self._layout.unflatten(vector_P).values())
