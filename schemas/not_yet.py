@@ -17,7 +17,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "model": (),
     "dataset": ("fsdd",),
     "loss": (),
-    "function": ("two_layer_linear",),
+    "function": (),
     "optimizer": (),
     "warmup": ("polyak", "riabinin"),
     "optimum": ("fitted",),

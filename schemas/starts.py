@@ -3,7 +3,15 @@
 import math
 
 from schemas.errors import Problem
-from schemas.functions import AnalyticFunction, Cosh, InversePower, Quadratic, RiverValley, ScalarNet
+from schemas.functions import (
+    AnalyticFunction,
+    Cosh,
+    InversePower,
+    Quadratic,
+    RiverValley,
+    ScalarNet,
+    TwoLayerLinear,
+)
 from schemas.problems import show
 from schemas.workloads import Analytic, Start
 
@@ -16,7 +24,14 @@ def num_coordinates(function: AnalyticFunction) -> int:
         return function.depth
     if isinstance(function, RiverValley):
         return 1 + len(function.eigenvalues)
+    if isinstance(function, TwoLayerLinear):
+        return 2 * function.width
     return 1
+
+
+def brings_start(function: AnalyticFunction) -> bool:
+    """Whether its starting point follows from the seed's initialization, so that none is stated."""
+    return isinstance(function, TwoLayerLinear)
 
 
 def has_optimum(function: AnalyticFunction) -> bool:
@@ -33,7 +48,12 @@ def start_problems(workload: Analytic, where: str) -> list[Problem]:
     return problems
 
 
-def _start_problem(function: AnalyticFunction, start: Start, where: str) -> Problem | None:
+def _start_problem(function: AnalyticFunction, start: Start | None, where: str) -> Problem | None:
+    if brings_start(function):
+        allowed = f"nothing: {function.kind} starts from the seed's initialization"
+        return Problem(where, show(start), allowed) if start is not None else None
+    if start is None:
+        return Problem(where, "nothing", "a value: the field is required")
     num = num_coordinates(function)
     point = f"point with {num} coordinate{'s' if num > 1 else ''}"
     if start.point is not None:

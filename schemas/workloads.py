@@ -349,7 +349,8 @@ class Analytic(Spec):
     name: Name | None = None
     task: Literal["analytic"]
     function: AnalyticFunction
-    start: Start
+    start: Start | None = None
+    """Left out where the function brings its own (two_layer_linear)."""
     stop: Stop | None = None
     budget: AnalyticBudget
     dtype: Literal["float64", "float32"] = "float64"

@@ -382,9 +382,20 @@ def test_every_probe_that_the_contract_names_is_refused_by_name(study, kind):
     assert f"({kind}: not yet)" in line
 
 
-def test_two_layer_linear_is_refused_by_name(study, analytic):
-    (line,) = said(study(workloads=[analytic(function={"kind": "two_layer_linear", "width": 512})]))
-    assert "(two_layer_linear: not yet)" in line
+def test_two_layer_linear_brings_its_own_start(study, analytic):
+    net = analytic(function={"kind": "two_layer_linear", "width": 8})
+    allowed = "nothing: two_layer_linear starts from the seed's initialization"
+    assert said(study(workloads=[net])) == [
+        f"workloads[0].start: got {{'gap': 10.0, 'point': None, 'per_block': None}}, allowed {allowed}"
+    ]
+    del net["start"]
+    parse_study(study(workloads=[net]))
+
+
+def test_every_other_function_needs_a_start(study, analytic):
+    wall = analytic()
+    del wall["start"]
+    assert said(study(workloads=[wall])) == ["workloads[0].start: got nothing, allowed a value: the field is required"]
 
 
 STARTS = {

@@ -16,6 +16,7 @@ _OPTIMUM = {
     "river_valley": 0.0,
     "quadratic_then_exponential": 0.0,
     "flat_then_exponential": 0.5,
+    "two_layer_linear": 0.0,
 }
 """inf f of each analytic function (design/theory.md, 1.5); a quadratic's hangs on its eigenvalues."""
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from schemas.functions import TwoLayerLinear
 from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
@@ -14,9 +15,17 @@ from schemas.workloads import MLP, Analytic, Classification, LanguageModel, ResN
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from workers.science.augmentation import AugmentedBatches
-from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
+from workers.science.batches import (
+    PROBE_KEY,
+    DrawnBatches,
+    KeyedBatches,
+    SharedBatch,
+    StackedBatches,
+    TrainingBatches,
+)
 from workers.science.datasets import DataArrays, DeviceData, Examples, on_device
 from workers.science.device import dtype_of
+from workers.science.draws import NormalDraws
 from workers.science.evaluation import Evaluator, evaluation_function
 from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
@@ -25,7 +34,7 @@ from workers.science.own.losses import OwnLoss
 from workers.science.own.modules import OwnModel, trainable
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
-from workers.science.protocols import Batch, Model, Objective, TrainingObjective
+from workers.science.protocols import Batch, Function, Model, Objective, SeededFunction, TrainingObjective
 from workers.science.registry import build_function, build_loss, build_model
 from workers.science.streams import generator
 from workers.science.tracing import Traced
@@ -106,7 +115,7 @@ def build_problem(
         ValueError: no data for a network, data for an analytic function, a precision that is not built.
     """
     if isinstance(workload, Analytic):
-        return _analytic(workload, len(trials), device)
+        return _analytic(workload, trials, device)
     if data is None:
         raise ValueError(f"data: got none, allowed the arrays of {workload.dataset.kind}")
     if not stacked and has_own_graph(workload):
@@ -119,22 +128,39 @@ def has_own_graph(workload: Classification | LanguageModel) -> bool:
     return isinstance(workload.model, PluginModel) or isinstance(workload.loss, PluginLoss)
 
 
-def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
+def _analytic(workload: Analytic, trials: Sequence[TrialSpec], device: torch.device) -> Problem:
     function = build_function(workload.function)
-    start_P = function.start(workload.start).to(dtype=dtype_of(workload.dtype), device=device)
+    start_NP = _starts(workload, function, trials).to(dtype=dtype_of(workload.dtype), device=device)
     objective = PackObjective(function.value, function.num_parameters)
     return Problem(
         objective=objective,
         training_objective=objective,
-        start_NP=start_P.expand(num_slots, -1).clone(),
-        layout=Layout.of({"point": start_P}),
-        batches=SharedBatch(Batch()),
+        start_NP=start_NP,
+        layout=Layout.of({"point": start_NP[0]}),
+        batches=_analytic_batches(workload, trials, start_NP),
         batch_size=1,
         gradient_clip_norm=workload.gradient_clip_norm,
         divergence_factor=None,
         optimum=function.optimum,
         stop_gap=workload.stop.gap if workload.stop is not None else None,
     )
+
+
+def _starts(workload: Analytic, function: Function, trials: Sequence[TrialSpec]) -> Tensor:
+    if workload.start is not None:
+        return function.start(workload.start).expand(len(trials), -1).clone()
+    assert isinstance(function, SeededFunction)
+    seeds = [trial.seed.initialization for trial in trials]
+    starts = {seed: function.draw_start(generator(seed, "initialization")) for seed in set(seeds)}
+    return torch.stack([starts[seed] for seed in seeds])
+
+
+def _analytic_batches(workload: Analytic, trials: Sequence[TrialSpec], like_NP: Tensor) -> TrainingBatches:
+    seeds = [trial.seed.noise for trial in trials]
+    draws = []
+    if isinstance(workload.function, TwoLayerLinear) and workload.function.label_noise > 0:
+        draws.append(NormalDraws("label_noise", seeds, (), like_NP, scale=workload.function.label_noise))
+    return DrawnBatches(draws) if draws else SharedBatch(Batch())
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Batch:
     """What a loss is taken on: `tensors` go to the loss after the parameters.
 
     `stacked`: each tensor has a leading axis N, one batch per trial; else all trials share it. An analytic function has
-    no tensors.
+    no tensors, but for a label or for noise.
     """
 
     tensors: tuple[Tensor, ...] = ()
@@ -106,8 +106,19 @@ class Function(Protocol):
     def value(self, params_P: Tensor) -> Tensor:
         """f(w), a scalar; runs under vmap, grad and jvp: branches are torch.where."""
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian|| in closed form, a scalar: what probes are checked against; runs under vmap."""
+
     def start(self, start: Start) -> Tensor:
         """The starting point [P] in float64. Raises ValueError where the form does not fit the function."""
+
+
+@runtime_checkable
+class SeededFunction(Function, Protocol):
+    """One whose start and labels are random: where it starts no `start` can say."""
+
+    def draw_start(self, stream: torch.Generator) -> Tensor:
+        """The starting point [P] in float64, from the seed's initialization."""
 
 
 class Optimizer(Protocol):
