@@ -67,7 +67,7 @@ PROBES = _columns(
 EVENTS = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made", "updates"),
-    ("kind", "string", "diverged, stopped, warmup_ended, gap_clamped"),
+    ("kind", "string", "peak_lr_resolved, diverged, stopped, warmup_ended, gap_clamped"),
     ("values", "string", "strict JSON, non-finite numbers as strings"),
 )
 TIMINGS = _columns(

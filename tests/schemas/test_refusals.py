@@ -264,7 +264,6 @@ def test_a_learning_rate_that_is_no_positive_finite_number_is_refused(study, rat
 NOT_YET = {
     "peak_lrs.search": {"peak_lrs": {"search": {"kind": "stability_edge"}}},
     "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
-    "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
     "workloads[0].task": {"workloads__0__task": "speech"},
     "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "fsdd"}},
     "schedules[0].warmup.kind": {"schedules__0__warmup": {"kind": "polyak"}},

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,16 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     """All columns of schemas.records.TRIALS, and one per swept path (numbers where all values are, else text)."""
     workloads = {variant.name: variant.spec for variant in study.variants("workloads")}
     trials = list(rows)
-    records = [_row(row, workloads[row.workload], steps_to_target) for row in trials]
+    multiples = multiple_cells(study)
+    records = [
+        _row(
+            row,
+            workloads[row.workload],
+            steps_to_target,
+            is_multiple=(row.optimizer, row.schedule) in multiples,
+        )
+        for row in trials
+    ]
     schema = arrow_schema("trials")
     table = pa.table(
         {field.name: pa.array([record[field.name] for record in records], field.type) for field in schema}, schema
@@ -32,7 +42,7 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     return table
 
 
-def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> dict[str, Any]:
+def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int], *, is_multiple: bool) -> dict[str, Any]:
     summary: Mapping[str, Any] = row.summary or {}
     final, best = summary.get("final", {}), summary.get("best", {})
     analytic = isinstance(workload, Analytic)
@@ -44,8 +54,9 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> di
         "dataset": "" if analytic else kind_name(workload.dataset),
         "optimizer": row.optimizer,
         "schedule": row.schedule,
-        "peak_lr": row.peak_lr,
-        "lr_multiple": math.nan,
+        # the rate of a multiple is known once the trial has been measured
+        "peak_lr": _resolved_rate(summary) if is_multiple else row.peak_lr,
+        "lr_multiple": row.peak_lr if is_multiple else math.nan,
         "warmup_steps": _count(summary.get("warmup_steps")),
         "seed": Seed.model_validate(row.seed).label,
         "state": str(row.state),
@@ -66,6 +77,21 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> di
         "slot": _count(row.slot),
         "device": summary.get("device", ""),
     }
+
+
+def multiple_cells(study: Study) -> set[tuple[str, str]]:
+    """(optimizer, schedule) whose peak learning rates are stated as multiples of 1/sharpness at the start."""
+    found = set()
+    for optimizer, schedule in product(study.axes["optimizers"], study.axes["schedules"]):
+        rates = schedule.peak_lrs or optimizer.peak_lrs or study.fields.peak_lrs
+        if rates is not None and rates.relative_to is not None:
+            found |= {(o.name, s.name) for o in optimizer.variants.values() for s in schedule.variants.values()}
+    return found
+
+
+def _resolved_rate(summary: Mapping[str, Any]) -> float:
+    rate = summary.get("peak_lr")
+    return math.nan if rate is None else float(rate)
 
 
 def _count(value: int | None) -> int:

@@ -1,6 +1,6 @@
 """What a pack trains on: the objective, the starting parameters and the batches, from the workload's spec."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,6 +67,8 @@ class Problem:
     start_NP: Tensor
     layout: Layout
     """Where each named tensor lies among the P parameters; an analytic function has one vector, "point"."""
+    start_of: Callable[[int], Tensor]
+    """Initialization seed -> the parameters [P] that its trials start from."""
     batches: TrainingBatches
     batch_size: int
     gradient_clip_norm: float | None
@@ -130,13 +132,18 @@ def has_own_graph(workload: Classification | LanguageModel) -> bool:
 
 def _analytic(workload: Analytic, trials: Sequence[TrialSpec], device: torch.device) -> Problem:
     function = build_function(workload.function)
-    start_NP = _starts(workload, function, trials).to(dtype=dtype_of(workload.dtype), device=device)
+
+    def start_of(seed: int) -> Tensor:
+        return _start(workload, function, seed).to(dtype=dtype_of(workload.dtype), device=device)
+
+    start_NP = _stacked_starts(start_of, trials)
     objective = PackObjective(function.value, function.num_parameters)
     return Problem(
         objective=objective,
         training_objective=objective,
         start_NP=start_NP,
         layout=Layout.of({"point": start_NP[0]}),
+        start_of=start_of,
         batches=_analytic_batches(workload, trials, start_NP),
         batch_size=1,
         gradient_clip_norm=workload.gradient_clip_norm,
@@ -146,12 +153,16 @@ def _analytic(workload: Analytic, trials: Sequence[TrialSpec], device: torch.dev
     )
 
 
-def _starts(workload: Analytic, function: Function, trials: Sequence[TrialSpec]) -> Tensor:
+def _start(workload: Analytic, function: Function, seed: int) -> Tensor:
     if workload.start is not None:
-        return function.start(workload.start).expand(len(trials), -1).clone()
+        return function.start(workload.start)
     assert isinstance(function, SeededFunction)
+    return function.draw_start(generator(seed, "initialization"))
+
+
+def _stacked_starts(start_of: Callable[[int], Tensor], trials: Sequence[TrialSpec]) -> Tensor:
     seeds = [trial.seed.initialization for trial in trials]
-    starts = {seed: function.draw_start(generator(seed, "initialization")) for seed in set(seeds)}
+    starts = {seed: start_of(seed) for seed in set(seeds)}
     return torch.stack([starts[seed] for seed in seeds])
 
 
@@ -212,10 +223,11 @@ def _network(
     data = on_device(arrays, dtype, device, _subset(workload))
     autocast = workload.precision == "bfloat16_autocast"
     graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
-    starts = {
-        seed: graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype))
-        for seed in {trial.seed.initialization for trial in trials}
-    }
+
+    def start_of(seed: int) -> Tensor:
+        return graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype)).to(device)
+
+    start_NP = _stacked_starts(start_of, trials)
     if isinstance(graph.model, OwnModel):
         graph.model.place(dtype, device)
     multipliers = graph.model.lr_multipliers(trials[0].optimizer.kind)
@@ -227,8 +239,9 @@ def _network(
     return Problem(
         objective=graph.objective,
         training_objective=_accumulated(graph.training_objective, workload),
-        start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
+        start_NP=start_NP,
         layout=graph.layout,
+        start_of=start_of,
         batches=batches,
         batch_size=batch_size_of(workload, len(data.train)),
         gradient_clip_norm=workload.gradient_clip_norm,
@@ -236,9 +249,7 @@ def _network(
         average_decay=workload.average.decay if workload.average.kind == "ema" else None,
         evaluator=_evaluator(workload, graph, data, len(trials), dtype),
         evaluate_every_steps=workload.evaluation.every_steps,
-        reference_loss=_reference_loss(
-            workload, graph.model, starts[trials[0].seed.initialization], data, graph.layout
-        ),
+        reference_loss=_reference_loss(workload, graph.model, start_NP[0], data, graph.layout),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
         data=data,
         probe_key=probe_key,
@@ -285,6 +296,7 @@ def _alone(
         data=data,
         probe_key=torch.tensor(PROBE_KEY, device=device),
         layout=layout,
+        start_of=lambda _seed: start_P,  # that of the one trial: another's would need frozen parts of its own
         alone=objective,
     )
 

@@ -21,13 +21,15 @@ NO_LIMIT = 2**62
 class OpenLoopRates:
     """peak_lr x factor(k) for the slots whose schedule is known before the run; 0 for the others."""
 
-    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, trials: Sequence[TrialSpec], peaks: Sequence[float], total_steps: int, device: torch.device
+    ) -> None:
         self._device = device
         curves = {trial.schedule: np.empty(0) for trial in trials}
         for schedule in curves:
             is_closed_loop = isinstance(schedule.warmup, SmoothnessLawWarmup)
             curves[schedule] = np.zeros(total_steps) if is_closed_loop else factors(schedule, total_steps)
-        self._curves = [(trial.peak_lr, curves[trial.schedule]) for trial in trials]
+        self._curves = [(peak, curves[trial.schedule]) for peak, trial in zip(peaks, trials, strict=True)]
 
     def steps(self, first: int, last: int) -> Iterator[Tensor]:
         """[N] in float64 for each of the steps first ... last - 1; they go to the device at once."""
@@ -118,14 +120,23 @@ class ClosedLoop:
 class PackRates:
     """The rates of a pack; what the closed loops remember is `state`."""
 
-    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._open = OpenLoopRates(trials, total_steps, device)
+    def __init__(
+        self,
+        trials: Sequence[TrialSpec],
+        total_steps: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        peaks: Sequence[float] | None = None,
+    ) -> None:
+        """`peaks`: the rates, where trials state multiples; by default what they state."""
+        peaks = [trial.peak_lr for trial in trials] if peaks is None else peaks
+        self._open = OpenLoopRates(trials, peaks, total_steps, device)
         groups: dict[tuple[SmoothnessLawWarmup, Decay], list[int]] = {}
         for slot, trial in enumerate(trials):
             if isinstance(trial.schedule.warmup, SmoothnessLawWarmup):
                 groups.setdefault((trial.schedule.warmup, trial.schedule.decay), []).append(slot)
         self.loops = [
-            ClosedLoop(warmup, decay, slots, [trials[slot].peak_lr for slot in slots], total_steps, dtype, device)
+            ClosedLoop(warmup, decay, slots, [peaks[slot] for slot in slots], total_steps, dtype, device)
             for (warmup, decay), slots in groups.items()
         ]
 

@@ -14,9 +14,19 @@ FORWARD_PASS_GRADIENTS = 1 / 3
 
 
 def trial_result(
-    member: Member, history: History, problem: Problem, total_steps: int, forward_passes: int
+    member: Member,
+    history: History,
+    problem: Problem,
+    total_steps: int,
+    forward_passes: int,
+    peak_lr: float | None = None,
 ) -> TrialResult:
-    """The result of `member` once its pack is done; `forward_passes`: those that its closed loop asked for."""
+    """The result of `member` once its pack is done.
+
+    Args:
+        forward_passes: those that its closed loop asked for.
+        peak_lr: the rate, where it states a multiple.
+    """
     slot = member.slot
     floats = {name: float(array[slot]) for name, array in history.floats.items()}
     end_step = int(history.end_step[slot])
@@ -40,6 +50,8 @@ def trial_result(
         max_lr_applied=floats["max_lr_applied"],
         gradients=gradients + FORWARD_PASS_GRADIENTS * forward_passes,
         hvps=int(history.counts["hvps"][slot]),
+        peak_lr=peak_lr,
+        forward_passes=forward_passes,
     )
 
 
