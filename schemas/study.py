@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -131,6 +132,16 @@ class Study:
     def name(self) -> str:
         """The study's name."""
         return self.fields.name
+
+    @cached_property
+    def multiples(self) -> frozenset[tuple[str, str]]:
+        """(optimizer, schedule) whose peak learning rates are multiples of 1/sharpness at the start."""
+        return frozenset(
+            (mine.name, its.name)
+            for optimizer, schedule in product(self.axes["optimizers"], self.axes["schedules"])
+            if (rates := schedule.peak_lrs or optimizer.peak_lrs or self.fields.peak_lrs) and rates.relative_to
+            for mine, its in product(optimizer.variants.values(), schedule.variants.values())
+        )
 
     def num_trials(self) -> int:
         """How many trials, without expanding them."""

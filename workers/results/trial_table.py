@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from itertools import product
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     """All columns of schemas.records.TRIALS, and one per swept path (numbers where all values are, else text)."""
     workloads = {variant.name: variant.spec for variant in study.variants("workloads")}
     trials = list(rows)
-    multiples = multiple_cells(study)
+    multiples = study.multiples
     records = [
         _row(
             row,
@@ -77,16 +76,6 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int], *, is
         "slot": _count(row.slot),
         "device": summary.get("device", ""),
     }
-
-
-def multiple_cells(study: Study) -> set[tuple[str, str]]:
-    """(optimizer, schedule) whose peak learning rates are stated as multiples of 1/sharpness at the start."""
-    found = set()
-    for optimizer, schedule in product(study.axes["optimizers"], study.axes["schedules"]):
-        rates = schedule.peak_lrs or optimizer.peak_lrs or study.fields.peak_lrs
-        if rates is not None and rates.relative_to is not None:
-            found |= {(o.name, s.name) for o in optimizer.variants.values() for s in schedule.variants.values()}
-    return found
 
 
 def _resolved_rate(summary: Mapping[str, Any]) -> float:
