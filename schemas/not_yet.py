@@ -19,7 +19,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "loss": (),
     "function": (),
     "optimizer": (),
-    "warmup": ("polyak", "riabinin"),
+    "warmup": (),
     "optimum": ("fitted",),
     "decay": (),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),

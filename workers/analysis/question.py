@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.analysis import HIGHER_IS_BETTER
+from schemas.closed_loops import CLOSED_LOOP_KINDS
 
 _OPTIMUM = {
     "cosh": 0.0,
@@ -158,7 +159,7 @@ def _units(spec: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
 
 
 def _is_closed(schedule: Mapping[str, Any]) -> bool:
-    return (schedule.get("warmup") or {}).get("kind") == "smoothness_law"
+    return (schedule.get("warmup") or {}).get("kind") in CLOSED_LOOP_KINDS
 
 
 def _by_name(entries: Any) -> dict[str, Mapping[str, Any]]:

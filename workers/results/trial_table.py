@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from schemas.plugins import kind_name
 from schemas.records import METRICS_BEST, METRICS_FINAL
+from schemas.schedules import ClosedLoopWarmup
 from schemas.study import Study
 from schemas.trials import Seed
 from schemas.workloads import Analytic
@@ -22,11 +23,13 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     """All columns of schemas.records.TRIALS, and one per swept path (numbers where all values are, else text)."""
     workloads = {variant.name: variant.spec for variant in study.variants("workloads")}
     trials = list(rows)
+    warmups = {variant.name: variant.spec.warmup for variant in study.variants("schedules")}
     multiples = study.multiples
     records = [
         _row(
             row,
             workloads[row.workload],
+            warmups[row.schedule],
             steps_to_target,
             is_multiple=(row.optimizer, row.schedule) in multiples,
         )
@@ -41,7 +44,9 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     return table
 
 
-def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int], *, is_multiple: bool) -> dict[str, Any]:
+def _row(
+    row: TrialRow, workload: Any, schedule: Any, steps_to_target: Mapping[str, int], *, is_multiple: bool
+) -> dict[str, Any]:
     summary: Mapping[str, Any] = row.summary or {}
     final, best = summary.get("final", {}), summary.get("best", {})
     analytic = isinstance(workload, Analytic)
@@ -72,6 +77,8 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int], *, is
         "steps_to_target": steps_to_target.get(row.trial_id, MISSING_COUNT),
         "gradients": summary.get("gradients", 0.0),
         "hvps": summary.get("hvps", 0),
+        "forward_passes": summary.get("forward_passes", 0),
+        "schedule_knew": ", ".join(schedule.knowledge) if isinstance(schedule, ClosedLoopWarmup) else "",
         "pack_id": row.pack_id or "",
         "slot": _count(row.slot),
         "device": summary.get("device", ""),

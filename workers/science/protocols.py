@@ -2,7 +2,7 @@
 
 Letters in names: N trials of a pack (n: some of them), P parameters of one trial, B batch, C classes, T steps.
 Everything that touches a pack is batched over its leading axis, elementwise between trials, and never syncs the host
-(probes alone may, where an iteration must know that it can stop).
+(probes and rules that search alone may, where an iteration must know that it can stop).
 """
 
 from collections.abc import Callable, Sequence
@@ -160,7 +160,15 @@ class Optimizer(Protocol):
 
 
 Observation = dict[str, Tensor]
-"""What a closed loop may read: "loss" [n], the training batch's loss at the present parameters."""
+"""What a closed loop may read, each [n]: "loss", the training batch's at the present parameters; "peak_lr" in float64;
+"alive"; and where it `needs_gradient_norm`, "gradient_norm" of that batch in float64, before clipping."""
+
+Evaluate = Callable[[Tensor, Tensor], Tensor]
+"""(rates [n], which members ask [n]) -> the present batch's losses [n] after an update at these rates, which is tried
+and taken back: parameters, optimizer state and random streams stay as they are. Counted for those who ask."""
+
+Search = tuple[int, float, int]
+"""Member, the rate that a search found, its forward passes."""
 
 
 class ClosedLoopRule(Protocol):
@@ -171,18 +179,16 @@ class ClosedLoopRule(Protocol):
     negative gap was set to 0.
     """
 
-    optimum: Optimum
+    optimum: Optimum | None
+    needs_gradient_norm: bool
+    searches: list[Search]
+    """Those of the updates since it was last emptied: the loop tells them as events."""
 
     def init(self, n: int, dtype: torch.dtype, device: torch.device) -> State:
         """The state before the first update."""
 
-    def next(
-        self, state: State, observation: Observation, evaluate: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, State]:
-        """The rates [n] of the updates about to be made, and the next state (new tensors or the same ones).
-
-        `evaluate(params_nP) -> loss_n` spends extra forward passes on the present batch; they are counted.
-        """
+    def next(self, state: State, observation: Observation, evaluate: Evaluate) -> tuple[Tensor, State]:
+        """The rates [n] of the updates about to be made, and the next state (new tensors or the same ones)."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from schemas.schedules import SmoothnessLawWarmup
+from schemas.schedules import ClosedLoopWarmup
 from schemas.trials import Member, Outcome, TrialResult
 from workers.science.evaluation import COLUMNS, TEST_COLUMNS
 from workers.science.history import NOT_YET, History
@@ -65,7 +65,7 @@ def _outcome(reason: str, floats: dict[str, float], problem: Problem) -> Outcome
 
 def _warmup_steps(member: Member, history: History, total_steps: int) -> int | None:
     schedule = member.trial.schedule
-    if not isinstance(schedule.warmup, SmoothnessLawWarmup):
+    if not isinstance(schedule.warmup, ClosedLoopWarmup):
         return schedule.warmup_steps(total_steps)
     realised = int(history.counts["warmup_steps"][member.slot])
     return None if realised == NOT_YET else realised

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from schemas.schedules import CatapultStartWarmup
 from schemas.trials import Member, PackTask, TrialResult
 from schemas.workloads import Analytic, Workload
+from workers.laws import steps_saved, steps_to_peak
 from workers.science import tables
 from workers.science.datasets import DataArrays
 from workers.science.device import prepare
@@ -54,6 +56,7 @@ class PackTrainer:
             trial.peak_lr if unit is None else unit.peak_lr(trial.peak_lr) if unit.is_unit else 0.0
             for trial, unit in zip(trials, units, strict=True)
         ]
+        self._peaks = peaks
         self._rates = PackRates(trials, self.total_steps, self._problem.start_NP.dtype, self._device, peaks)
         self._probes = PackProbes(task.probes, task.members, self._problem)
         optimizers = [trial.optimizer for trial in trials]
@@ -190,6 +193,16 @@ class PackTrainer:
             spent = dict(zip(READING, values, strict=False))
             self._history.spend(slots, counts * spent["num_gradients"] * share, counts * spent["num_hvps"])
 
+    def _found(self, member: Member, rate: float, passes: int) -> dict[str, float | str]:
+        """What a search found; of catapult_start also what it saves against a linear warmup of the same W."""
+        found: dict[str, float | str] = {"rate": rate, "forward_passes": passes}
+        warmup, peak = member.trial.schedule.warmup, self._peaks[member.slot]
+        if isinstance(warmup, CatapultStartWarmup):
+            length = warmup.length(self.total_steps)
+            found["steps_to_peak"] = steps_to_peak(length, rate, peak)
+            found["steps_saved"] = steps_saved(length, rate, peak, passes)
+        return found
+
     def _resolved(self, member: Member) -> dict[str, float | str]:
         unit, unit_of = self._units[member.slot], member.trial.relative_to
         assert unit_of is not None
@@ -205,6 +218,7 @@ class PackTrainer:
 
     def _events(self, training_before: Any, *, is_first: bool) -> list[tables.Event]:
         history, size = self._history, self._task.size
+        searches = self._rates.take_searches()
         warmup_steps = self._rates.per_slot("warmup_steps", size, NOT_YET)
         clamped = self._rates.per_slot("gap_clamped_counted", size, 0)
         events: list[tables.Event] = []
@@ -212,6 +226,8 @@ class PackTrainer:
             slot, name = member.slot, member.trial.trial_id
             if is_first and slot in self._units:
                 events.append((name, 0, "peak_lr_resolved", self._resolved(member)))
+            for _, step, rate, passes in (each for each in searches if each[0] == slot):
+                events.append((name, step, "rate_search", self._found(member, rate, passes)))
             if history.counts["warmup_steps"][slot] == NOT_YET and warmup_steps[slot] != NOT_YET:
                 history.counts["warmup_steps"][slot] = warmup_steps[slot]
                 events.append((name, warmup_steps[slot] - 1, "warmup_ended", {"warmup_steps": warmup_steps[slot]}))
