@@ -188,8 +188,8 @@ class CatapultStartWarmup(_Catapult):
 
 
 class PersistentCatapultWarmup(_Catapult):
-    """Closed loop without a length: whenever the loss is below the one at the last search, the rate becomes the one at
-    which an update from here would just raise the loss, until it is peak_lr (arXiv 2406.09405, section 6).
+    """Closed loop without a length: whenever the loss is below the one where it last searched, on the same batch, the
+    rate becomes the one at which an update from here would just raise the loss, until it is peak_lr (arXiv 2406.09405).
 
     A search begins at the present rate, so that the rate never falls.
     """

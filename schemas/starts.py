@@ -13,7 +13,7 @@ from schemas.functions import (
     TwoLayerLinear,
 )
 from schemas.problems import show
-from schemas.workloads import Analytic, Start
+from schemas.workloads import ABCNoise, AdditiveNoise, Analytic, Start
 
 
 def num_coordinates(function: AnalyticFunction) -> int:
@@ -40,12 +40,23 @@ def has_optimum(function: AnalyticFunction) -> bool:
 
 
 def start_problems(workload: Analytic, where: str) -> list[Problem]:
-    """Starts of another form or length than the function's, and stops at a gap that does not exist."""
+    """Starts of another form or length than the function's, stops at a gap that does not exist, and unfit noise."""
     problem = _start_problem(workload.function, workload.start, f"{where}.start")
     problems = [problem] if problem else []
     if workload.stop is not None and not has_optimum(workload.function):
         problems.append(Problem(f"{where}.stop", show(workload.stop), "nothing: without an optimum there is no gap"))
+    if (problem := _noise_problem(workload, f"{where}.noise")) is not None:
+        problems.append(problem)
     return problems
+
+
+def _noise_problem(workload: Analytic, where: str) -> Problem | None:
+    noise, num = workload.noise, num_coordinates(workload.function)
+    if isinstance(noise, AdditiveNoise) and isinstance(noise.sigma, tuple) and len(noise.sigma) != num:
+        return Problem(f"{where}.sigma", f"{len(noise.sigma)} numbers", f"one, or {num}, one for each coordinate")
+    if isinstance(noise, ABCNoise) and noise.a > 0 and not has_optimum(workload.function):
+        return Problem(f"{where}.a", show(noise.a), "0: without an optimum there is no gap")
+    return None
 
 
 def _start_problem(function: AnalyticFunction, start: Start | None, where: str) -> Problem | None:

@@ -11,7 +11,17 @@ from schemas.functions import TwoLayerLinear
 from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
-from schemas.workloads import MLP, Analytic, Classification, LanguageModel, ResNet, TextModel, ViT, Workload
+from schemas.workloads import (
+    MLP,
+    Analytic,
+    Classification,
+    LanguageModel,
+    MultiplicativeNoise,
+    ResNet,
+    TextModel,
+    ViT,
+    Workload,
+)
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from workers.science.augmentation import AugmentedBatches
@@ -27,6 +37,7 @@ from workers.science.datasets import DataArrays, DeviceData, Examples, on_device
 from workers.science.device import dtype_of
 from workers.science.draws import NormalDraws
 from workers.science.evaluation import Evaluator, evaluation_function
+from workers.science.gradient_noise import NoisyObjective
 from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
 from workers.science.own.alone import AloneObjective, AloneTraining
@@ -140,7 +151,7 @@ def _analytic(workload: Analytic, trials: Sequence[TrialSpec], device: torch.dev
     objective = PackObjective(function.value, function.num_parameters)
     return Problem(
         objective=objective,
-        training_objective=objective,
+        training_objective=_with_noise(objective, workload, function, start_NP),
         start_NP=start_NP,
         layout=Layout.of({"point": start_NP[0]}),
         start_of=start_of,
@@ -171,7 +182,16 @@ def _analytic_batches(workload: Analytic, trials: Sequence[TrialSpec], like_NP: 
     draws = []
     if isinstance(workload.function, TwoLayerLinear) and workload.function.label_noise > 0:
         draws.append(NormalDraws("label_noise", seeds, (), like_NP, scale=workload.function.label_noise))
+    if workload.noise is not None:
+        shape = () if isinstance(workload.noise, MultiplicativeNoise) else (like_NP.shape[1],)
+        draws.append(NormalDraws("gradient_noise", seeds, shape, like_NP))
     return DrawnBatches(draws) if draws else SharedBatch(Batch())
+
+
+def _with_noise(objective: PackObjective, workload: Analytic, function: Function, like_NP: Tensor) -> TrainingObjective:
+    if workload.noise is None:
+        return objective
+    return NoisyObjective(objective, workload.noise, function.optimum, like_NP)
 
 
 @dataclass(frozen=True)

@@ -161,11 +161,25 @@ class Optimizer(Protocol):
 
 Observation = dict[str, Tensor]
 """What a closed loop may read, each [n]: "loss", the training batch's at the present parameters; "peak_lr" in float64;
-"alive"; and where it `needs_gradient_norm`, "gradient_norm" of that batch in float64, before clipping."""
+"alive"; where it `needs_params`, "params" [n, P]; and where it `needs_gradient_norm`, "gradient_norm" of that batch in
+float64, before clipping."""
 
-Evaluate = Callable[[Tensor, Tensor], Tensor]
-"""(rates [n], which members ask [n]) -> the present batch's losses [n] after an update at these rates, which is tried
-and taken back: parameters, optimizer state and random streams stay as they are. Counted for those who ask."""
+LossAfter = Callable[[Tensor, Tensor], Tensor]
+"""(rates [n], which members ask [n]) -> losses [n] after an update at these rates."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Losses [n] of the present batch beyond training's own: a forward pass each, counted for the members who ask.
+
+    Parameters, optimizer state and random streams stay as they are.
+    """
+
+    after: LossAfter
+    """After an update at these rates, which is tried and taken back."""
+    at: Callable[[Tensor, Tensor], Tensor]
+    """(parameters [n, P], which members ask [n]) -> losses [n]."""
+
 
 Search = tuple[int, float, int]
 """Member, the rate that a search found, its forward passes."""
@@ -181,6 +195,7 @@ class ClosedLoopRule(Protocol):
 
     optimum: Optimum | None
     needs_gradient_norm: bool
+    needs_params: bool
     searches: list[Search]
     """Those of the updates since it was last emptied: the loop tells them as events."""
 

@@ -12,7 +12,7 @@ from schemas.trials import TrialSpec
 from workers.schedules import factors
 from workers.schedules.progress import Progress
 from workers.schedules.registry import DECAYS
-from workers.science.protocols import State
+from workers.science.protocols import Evaluate, State
 from workers.science.registry import build_rule
 
 NEVER = -1
@@ -25,9 +25,12 @@ class UpdateRow:
 
     loss_N: Tensor
     alive_N: Tensor
+    params_NP: Tensor
     grads_NP: Tensor
-    evaluate: Callable[[Tensor, Tensor], Tensor]
+    loss_after: Callable[[Tensor, Tensor], Tensor]
     """(rates [N], slots [n]) -> losses [n] of this step's batch after an update at these rates, taken back."""
+    loss_at: Callable[[Tensor, Tensor], Tensor]
+    """(parameters [n, P], slots [n]) -> losses [n] of this step's batch."""
 
 
 class OpenLoopRates:
@@ -108,9 +111,13 @@ class ClosedLoop:
         lr_N.index_copy_(0, self._index_n, torch.where(warmup_steps_n == NEVER, capped_n, decayed_n))
 
     def _ask(self, step: int, row: "UpdateRow", alive_n: Tensor, lr_N: Tensor) -> Tensor:
-        def counted(rate_n: Tensor, asking_n: Tensor) -> Tensor:
+        def after(rate_n: Tensor, asking_n: Tensor) -> Tensor:
             self.state["forward_passes"] += asking_n
-            return row.evaluate(lr_N.index_copy(0, self._index_n, rate_n), self._index_n)
+            return row.loss_after(lr_N.index_copy(0, self._index_n, rate_n), self._index_n)
+
+        def at(params_nP: Tensor, asking_n: Tensor) -> Tensor:
+            self.state["forward_passes"] += asking_n
+            return row.loss_at(params_nP, self._index_n)
 
         remembered = {
             name.removeprefix("rule."): tensor for name, tensor in self.state.items() if name not in self._own_names
@@ -120,7 +127,9 @@ class ClosedLoop:
         if self._rule.needs_gradient_norm:
             grads_nP = row.grads_NP.index_select(0, self._index_n)
             observation["gradient_norm"] = torch.linalg.vector_norm(grads_nP, dim=1, dtype=torch.float64)
-        rate_n, remembered = self._rule.next(remembered, observation, counted)
+        if self._rule.needs_params:
+            observation["params"] = row.params_NP.index_select(0, self._index_n)
+        rate_n, remembered = self._rule.next(remembered, observation, Evaluate(after, at))
         self.searches += [(self.slots[n], step, rate, passes) for n, rate, passes in self._rule.searches]
         self._rule.searches.clear()
         self.state.update({f"rule.{name}": tensor for name, tensor in remembered.items()})

@@ -174,8 +174,8 @@ class TrainingLoop:
         objective = self._problem.training_objective
         loss_N, grads_NP = objective.loss_and_grad(self.params_NP, batch)
         self._mask(step, loss_N, parameter_sum_N)
-        evaluate = partial(self._loss_after, grads_NP, batch)
-        self._rates.close(step, UpdateRow(loss_N, self.alive_N, grads_NP, evaluate), lr_N)
+        after, at = partial(self._loss_after, grads_NP, batch), partial(self._loss_at, batch)
+        self._rates.close(step, UpdateRow(loss_N, self.alive_N, self.params_NP, grads_NP, after, at), lr_N)
         self.optimizer_state["lr"].copy_(lr_N)
         self._probes.before(step, self.params_NP, lr_N, self.alive_N)
         saved = self._probes.save(step, self.params_NP)
@@ -195,8 +195,10 @@ class TrainingLoop:
             norm_N = torch.linalg.vector_norm(grads_NP, dim=1)
             grads_NP.mul_((self._problem.gradient_clip_norm / (norm_N + CLIP_EPSILON)).clamp(max=1.0).unsqueeze(1))
         self._optimizer.update(grads_NP, state, self.params_NP, coefficients, update_NP)
-        moved_nP = (self.params_NP + update_NP).index_select(0, index_n)
-        return self._problem.training_objective.loss(moved_nP, batch.select(index_n))
+        return self._loss_at(batch, (self.params_NP + update_NP).index_select(0, index_n), index_n)
+
+    def _loss_at(self, batch: Batch, params_nP: Tensor, index_n: Tensor) -> Tensor:
+        return self._problem.training_objective.loss(params_nP, batch.select(index_n))
 
     def _mask(self, step: int, loss_N: Tensor, parameter_sum_N: Tensor) -> None:
         """Ends the trials whose row says so: not finite, too large, or at their stop."""

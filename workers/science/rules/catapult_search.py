@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from workers.science.protocols import Evaluate
+from workers.science.protocols import LossAfter
 
 MOST_EVALUATIONS = 200
 """Of one search: doublings from the smallest start to the largest peak, and as many halvings as float64 can tell."""
 
 
 def catapult_rate(
-    loss_n: Tensor, evaluate: Evaluate, start_n: Tensor, peak_n: Tensor, delta: float, active_n: Tensor
+    loss_n: Tensor, loss_after: LossAfter, start_n: Tensor, peak_n: Tensor, delta: float, active_n: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Rates [n] and forward passes [n] (int64) of the search of arXiv 2406.09405, section 6, by member.
 
@@ -32,7 +32,7 @@ def catapult_rate(
             break
         middle_n = 0.5 * (lower_n + upper_n)
         rate_n = torch.where(is_bisecting_n, middle_n, upper_n)
-        after_n = evaluate(rate_n, is_open_n).to(torch.float64)
+        after_n = loss_after(rate_n, is_open_n).to(torch.float64)
         passes_n = passes_n + is_open_n
         falls_n = after_n < loss_n  # False for what is no number
         is_first_n = passes_n == 1

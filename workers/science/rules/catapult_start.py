@@ -16,6 +16,7 @@ class CatapultStartRule:
 
     optimum = None
     needs_gradient_norm = False
+    needs_params = False
 
     def __init__(self, spec: CatapultStartWarmup) -> None:
         assert spec.steps is not None, "resolved with the run's steps"
@@ -46,7 +47,7 @@ class CatapultStartRule:
         peak_n = observation["peak_lr"]
         start_n = torch.full_like(peak_n, self._spec.start_rate)
         loss_n = observation["loss"].to(torch.float64)
-        rate_n, passes_n = catapult_rate(loss_n, evaluate, start_n, peak_n, self._spec.delta, active_n)
+        rate_n, passes_n = catapult_rate(loss_n, evaluate.after, start_n, peak_n, self._spec.delta, active_n)
         self.searches += searches_of(active_n, rate_n, passes_n)
         return torch.where(active_n, rate_n, state["catapult_rate"])
 

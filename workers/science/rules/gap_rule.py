@@ -18,6 +18,7 @@ class GapRule:
     """
 
     needs_gradient_norm = False
+    needs_params = False
 
     def __init__(self, spec: Any) -> None:
         self.optimum = spec.optimum
