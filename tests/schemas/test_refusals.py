@@ -655,3 +655,57 @@ def test_a_link_makes_only_the_pairs_that_meet_be_checked(study):
     assert said(document) == [
         "schedules[0].warmup.steps: got 50, allowed at most 10, the steps of workload digits budget.steps=10"
     ]
+
+
+NOISE = {
+    "another number of sigmas": (
+        {"kind": "additive", "sigma": [0.1, 0.2]},
+        "workloads[0].noise.sigma: got 2 numbers, allowed one, or 1, one for each coordinate",
+    ),
+    "another kind": (
+        {"kind": "cauchy"},
+        "workloads[0].noise.kind: got 'cauchy', allowed additive, multiplicative, abc",
+    ),
+    "a negative level": (
+        {"kind": "multiplicative", "s": -1.0},
+        "workloads[0].noise.s: got -1.0, allowed at least 0.0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("noise", "line"), NOISE.values(), ids=NOISE)
+def test_noise_that_a_function_cannot_have_is_refused(study, analytic, noise, line):
+    assert said(study(workloads=[analytic(noise=noise)])) == [line]
+
+
+def test_noise_that_goes_with_the_gap_needs_one(study, analytic):
+    saddle = {"function": {"kind": "quadratic", "eigenvalues": [1.0, -1.0]}, "start": {"point": [1.0, 1.0]}}
+    (line,) = said(study(workloads=[analytic(**saddle, noise={"kind": "abc", "a": 1.0})]))
+    assert line == "workloads[0].noise.a: got 1.0, allowed 0: without an optimum there is no gap"
+    parse_study(study(workloads=[analytic(**saddle, noise={"kind": "abc", "b": 1.0})]))
+
+
+SCHEDULES = {
+    "polyak with a minimum seen so far": (
+        {"kind": "polyak", "optimum": {"kind": "running_minimum"}},
+        "schedules[0].warmup.optimum.kind: got 'running_minimum', allowed given, zero",
+    ),
+    "a replay above its peak": (
+        {"kind": "replay", "peak_lr": 0.1, "rates": [0.1, 0.2]},
+        "schedules[0].warmup: got {'kind': 'replay', 'peak_lr': 0.1, 'rates': [0.1, 0.2]}, allowed rates of at most"
+        " peak_lr, the peak of the run that was recorded",
+    ),
+    "a replay longer than the run": (
+        {"kind": "replay", "peak_lr": 0.1, "rates": [0.1] * 401},
+        "schedules[0].warmup.rates: got 401 rates, allowed at most 400, the steps of workload digits",
+    ),
+    "a catapult start longer than the run": (
+        {"kind": "catapult_start", "steps": 401},
+        "schedules[0].warmup.steps: got 401, allowed at most 400, the steps of workload digits",
+    ),
+}
+
+
+@pytest.mark.parametrize(("warmup", "line"), SCHEDULES.values(), ids=SCHEDULES)
+def test_a_rule_without_what_it_needs_is_refused(study, warmup, line):
+    assert said(study(schedules__0__warmup=warmup)) == [line]
