@@ -13,7 +13,8 @@ from schemas.functions import (
     TwoLayerLinear,
 )
 from schemas.problems import show
-from schemas.workloads import ABCNoise, AdditiveNoise, Analytic, Start
+from schemas.gradient_noise import ABCNoise, AdditiveNoise
+from schemas.workloads import Analytic, Start
 
 
 def num_coordinates(function: AnalyticFunction) -> int:

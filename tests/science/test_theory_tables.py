@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from schemas.functions import Cosh, Quadratic, RiverValley
+from schemas.gradient_noise import ABCNoise, AdditiveNoise, MultiplicativeNoise
 from schemas.optimizers import SGD
 from schemas.schedules import ConstantDecay, LinearWarmup, NoWarmup, Schedule, SmoothnessLawWarmup
 from schemas.trials import Outcome
-from schemas.workloads import ABCNoise, AdditiveNoise, Analytic, AnalyticBudget, MultiplicativeNoise, Start, Stop
+from schemas.workloads import Analytic, AnalyticBudget, Start, Stop
 
 GD = SGD(kind="sgd")
 EPSILON = 1e-6

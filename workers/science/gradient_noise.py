@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schemas.workloads import ABCNoise, AdditiveNoise, GradientNoise, MultiplicativeNoise
+from schemas.gradient_noise import ABCNoise, AdditiveNoise, GradientNoise, MultiplicativeNoise
 from workers.science.protocols import Batch, TrainingObjective
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from schemas.functions import TwoLayerLinear
+from schemas.gradient_noise import MultiplicativeNoise
 from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
@@ -16,7 +17,6 @@ from schemas.workloads import (
     Analytic,
     Classification,
     LanguageModel,
-    MultiplicativeNoise,
     ResNet,
     TextModel,
     ViT,

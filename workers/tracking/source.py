@@ -33,6 +33,7 @@ from workers.tracking.publications import (
     TrialPublication,
     end_status,
 )
+from workers.tracking.rates import rate_name, rate_params
 
 log = logging.getLogger("warmup_bench.tracking")
 
@@ -192,7 +193,7 @@ class LedgerSource:
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
             key=key,
-            name=f"{trial.schedule} {trial.optimizer} {self._rate(trial)} seed={Seed(**trial.seed).label}",
+            name=f"{trial.schedule} {trial.optimizer} {rate_name(trial, self._study.multiples)} seed={Seed(**trial.seed).label}",
             params=self._params(trial) | {"seed": Seed(**trial.seed).label},
             tags={
                 "warmup_bench.trial_id": trial.trial_id,
@@ -268,22 +269,11 @@ class LedgerSource:
             "optimizer": trial.optimizer,
             "schedule": trial.schedule,
             "warmup_steps": steps,
-            **self._rate_params(trial),
+            **rate_params(trial, self._study.multiples),
             **_leaves("workload", workload.model_dump(mode="json")),
             **_leaves("optimizer", optimizer.model_dump(mode="json")),
             **_leaves("schedule", schedule.model_dump(mode="json")),
         }
-
-    def _is_multiple(self, trial: TrialRow) -> bool:
-        return (trial.optimizer, trial.schedule) in self._study.multiples
-
-    def _rate(self, trial: TrialRow) -> str:
-        return f"lr={trial.peak_lr:.4g}{'/sharpness' if self._is_multiple(trial) else ''}"
-
-    def _rate_params(self, trial: TrialRow) -> dict[str, object]:
-        if not self._is_multiple(trial):
-            return {"peak_lr": trial.peak_lr}
-        return {"lr_multiple": trial.peak_lr, "peak_lr": (trial.summary or {}).get("peak_lr")}
 
     def _cells(self) -> Sequence[TrialPublication]:
         """One run per cell whose trials are all final: means over seeds, the curves stay in the result folder."""
@@ -313,7 +303,7 @@ class LedgerSource:
         ended = [trial.finished_at for trial in trials if trial.finished_at is not None]
         return TrialPublication(
             key=key,
-            name=f"{first.schedule} {first.optimizer} {self._rate(first)} ({len(trials)} seeds)",
+            name=f"{first.schedule} {first.optimizer} {rate_name(first, self._study.multiples)} ({len(trials)} seeds)",
             params=self._params(first),
             tags={"warmup_bench.cell_id": cell_id},
             # One point per seed: a cell that got more seeds has another number of points, so its run is not yet whole.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schemas.schedules import CatapultStartWarmup
+from schemas.schedules import CatapultStartWarmup, Optimum
 from workers.science.protocols import Evaluate, Observation, Search, State
 from workers.science.rules.catapult_search import catapult_rate
 
@@ -14,7 +14,7 @@ class CatapultStartRule:
     Cost: the search's forward passes, once; the host waits for the device during it.
     """
 
-    optimum = None
+    optimum: Optimum | None = None
     needs_gradient_norm = False
     needs_params = False
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schemas.schedules import PersistentCatapultWarmup
+from schemas.schedules import Optimum, PersistentCatapultWarmup
 from workers.science.protocols import Evaluate, Observation, Search, State
 from workers.science.rules.catapult_search import catapult_rate
 from workers.science.rules.catapult_start import searches_of
@@ -17,7 +17,7 @@ class PersistentCatapultRule:
     known before its update, so the host waits for the device at every step of the warmup.
     """
 
-    optimum = None
+    optimum: Optimum | None = None
     needs_gradient_norm = False
     needs_params = True
 
