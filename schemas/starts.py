@@ -12,8 +12,8 @@ from schemas.functions import (
     ScalarNet,
     TwoLayerLinear,
 )
-from schemas.problems import show
 from schemas.gradient_noise import ABCNoise, AdditiveNoise
+from schemas.problems import show
 from schemas.workloads import Analytic, Start
 
 

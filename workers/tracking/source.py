@@ -193,7 +193,7 @@ class LedgerSource:
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
             key=key,
-            name=f"{trial.schedule} {trial.optimizer} {rate_name(trial, self._study.multiples)} seed={Seed(**trial.seed).label}",
+            name=f"{trial.schedule} {trial.optimizer} {self._rate(trial)} seed={Seed(**trial.seed).label}",
             params=self._params(trial) | {"seed": Seed(**trial.seed).label},
             tags={
                 "warmup_bench.trial_id": trial.trial_id,
@@ -275,6 +275,9 @@ class LedgerSource:
             **_leaves("schedule", schedule.model_dump(mode="json")),
         }
 
+    def _rate(self, trial: TrialRow) -> str:
+        return rate_name(trial, self._study.multiples)
+
     def _cells(self) -> Sequence[TrialPublication]:
         """One run per cell whose trials are all final: means over seeds, the curves stay in the result folder."""
         if not self._cells_left or self._ledger.counts(self._row.id) != self._cells_seen:
@@ -303,7 +306,7 @@ class LedgerSource:
         ended = [trial.finished_at for trial in trials if trial.finished_at is not None]
         return TrialPublication(
             key=key,
-            name=f"{first.schedule} {first.optimizer} {rate_name(first, self._study.multiples)} ({len(trials)} seeds)",
+            name=f"{first.schedule} {first.optimizer} {self._rate(first)} ({len(trials)} seeds)",
             params=self._params(first),
             tags={"warmup_bench.cell_id": cell_id},
             # One point per seed: a cell that got more seeds has another number of points, so its run is not yet whole.
