@@ -92,6 +92,27 @@ class Results:
         """The verdict in words."""
         return (self.folder / "verdict.txt").read_text(encoding="utf-8")
 
+    def replay(self, trial_id: str) -> dict[str, Any]:
+        """The rates that a trial applied, as the `warmup` of a schedule that applies them again in open loop.
+
+        Beside `decay: {kind: constant}` and at the same peak it makes the same updates, on a deterministic function to
+        the last bit. Ids may be cut short.
+
+        Raises:
+            ValueError: no trial, or more than one, has an id that begins so, or it made no update.
+        """
+        import numpy as np
+
+        mine = self.trials[self.trials.trial_id.str.startswith(trial_id)]
+        if len(mine) != 1:
+            raise ValueError(f"trial_id: got {trial_id!r}, which {len(mine)} trials have, allowed the id of one")
+        (row,) = mine.itertuples()
+        steps = self.steps[self.steps.trial_id == row.trial_id].sort_values("step")
+        rates = steps.lr[np.isfinite(steps.lr)].tolist()
+        if not rates:
+            raise ValueError(f"trial_id: got {trial_id!r}, which made no update, allowed a trial that did")
+        return {"kind": "replay", "peak_lr": max(float(row.peak_lr), *rates), "rates": rates}
+
     def figure(self, name: str) -> "go.Figure":
         """A figure of the report, interactive.
 

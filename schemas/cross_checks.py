@@ -7,7 +7,7 @@ from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
 from schemas.optimizers import Optimizer
 from schemas.problems import did_you_mean, show
-from schemas.schedule_checks import beta2_problems, run_problems
+from schemas.schedule_checks import beta2_problems, run_problems, search_problems
 from schemas.schedules import Schedule
 from schemas.second_moment import beta2_of
 from schemas.workloads import Workload
@@ -114,8 +114,9 @@ def _unfit(schedule: Schedule, runs: Runs, where: str) -> Iterator[Problem]:
 
 def _suited(schedule: Schedule, optimizers: list[Optimizer], where: str) -> tuple[dict[Problem, None], Schedule | None]:
     """The schedule with the largest beta2 it has, which makes it longest; None where it has none."""
-    if not schedule.needs_beta2:
-        return {}, schedule
+    searches = [problem for optimizer in optimizers for problem in search_problems(schedule, optimizer, where)]
+    if searches or not schedule.needs_beta2:
+        return dict.fromkeys(searches), None if searches else schedule
     problems: dict[Problem, None] = {}
     longest = -1.0
     for optimizer in optimizers:

@@ -171,7 +171,7 @@ def resolved_entry(entry: Entry) -> dict[str, Any]:
 
 def _came_later(key: str, value: Any) -> bool:
     """Whether a field is at its default that the first specs did not have: without it, studies keep their spec hash."""
-    return (key, value) == ("nesterov", False)
+    return (key, value) in (("nesterov", False), ("noise", None))
 
 
 def _common(dumps: list[Any]) -> Any:

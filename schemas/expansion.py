@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.entries import FAMILIES, Entry, Variant
 from schemas.errors import Problem
-from schemas.learning_rates import PeakLRs
+from schemas.learning_rates import PeakLRs, RelativeTo
 from schemas.problems import show
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Combination:
     optimizer: Variant
     schedule: Variant
     peak_lr: float
+    relative_to: RelativeTo | None
     seed_index: int
     swept: Mapping[str, Any]
 
@@ -74,7 +75,8 @@ def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
         lengths = _lengths(fields, [_shape(entry) for entry in entries])
         groups = _free_groups(fields, lengths)
         tied = _tied_values(fields, lengths, entry_index)
-        rates = _points(_rates(fields, entries))
+        rates = _rates(fields, entries)
+        points = _points(rates)
         for chosen in itertools.product(*(range(length) for _, length in groups)):
             index = dict(tied)
             for (names, _), value in zip(groups, chosen, strict=True):
@@ -83,7 +85,8 @@ def combinations(fields: "StudyFields", axes: Axes) -> Iterator[Combination]:
             variants = [_variant(entry, index) for entry in entries]
             swept = {path: value for variant in variants for path, value in variant.swept.items()}
             workload, optimizer, schedule = variants
-            yield Combination(workload, optimizer, schedule, rates[index["peak_lrs"]], index["seeds"], swept)
+            peak_lr = points[index["peak_lrs"]]
+            yield Combination(workload, optimizer, schedule, peak_lr, rates.relative_to, index["seeds"], swept)
 
 
 def met_triples(fields: "StudyFields", axes: Axes) -> set[tuple[int, int, int]] | None:

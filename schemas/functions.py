@@ -77,6 +77,18 @@ class FlatThenExponential(Spec):
     h1: PositiveFloat = 1.0
 
 
+class TwoLayerLinear(Spec):
+    """1/2 (u.v / sqrt(width) - y)^2, the smallest net with a catapult (arXiv 2003.02218): parameters (u, v).
+
+    u, v ~ N(0, 1) from the seed's initialization, so that `start` is left out. y = label_noise x N(0, 1), drawn anew at
+    every step from the seed's noise; probes see y = 0. A row's loss, and so its gap, is that of the step's own y.
+    """
+
+    kind: Literal["two_layer_linear"]
+    width: Annotated[int, Field(ge=1, le=50_000)] = 512
+    label_noise: NonNegativeFloat = 0.0
+
+
 AnalyticFunction = Annotated[
     Quadratic
     | Cosh
@@ -87,6 +99,7 @@ AnalyticFunction = Annotated[
     | ScalarNet
     | RiverValley
     | QuadraticThenExponential
-    | FlatThenExponential,
+    | FlatThenExponential
+    | TwoLayerLinear,
     Field(discriminator="kind"),
 ]

@@ -1,9 +1,9 @@
-"""Peak learning rates: a list of values or a grid, and the numbers they stand for."""
+"""Peak learning rates: a list of values or a grid, as they are or in units of 1/sharpness at the start."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base import PositiveFloat, PositiveInt, Spec
 
@@ -35,11 +35,34 @@ class Grid(Spec):
         return tuple(round_significant(math.exp(low + (high - low) * u)) for u in position)
 
 
+class RelativeTo(Spec):
+    """peak_lr = multiple / quantity, where training starts: the mean over START_BATCHES fixed batches.
+
+    sharpness: the Hessian's largest eigenvalue; preconditioned_sharpness: that of P^-1/2 H P^-1/2, P of the first
+    update on the same batch (arXiv 2406.09405). scope trial: at each trial's own start; study: at the start of the
+    study's first seed, so that all seeds of a cell train at one rate.
+    """
+
+    quantity: Literal["sharpness", "preconditioned_sharpness"]
+    scope: Literal["trial", "study"] = "trial"
+
+
+START_BATCHES = 10
+"""Batches over which a start's sharpness is averaged (arXiv 2406.09405); one where every batch is the same."""
+
+
 class PeakLRs(Spec):
-    """Exactly one of `values` and `grid`."""
+    """Exactly one of `values` and `grid`; multiples of 1/quantity at the start with `relative_to`."""
 
     values: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] | None = None
     grid: Grid | None = None
+    relative_to: RelativeTo | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a resolved study that says nothing of it keeps the spec hash that it had before there was such a field
+        said: dict[str, Any] = plain(self)
+        return said if self.relative_to is not None else {k: v for k, v in said.items() if k != "relative_to"}
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "PeakLRs":

@@ -17,9 +17,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "model": (),
     "dataset": ("fsdd",),
     "loss": (),
-    "function": ("two_layer_linear",),
+    "function": (),
     "optimizer": (),
-    "warmup": ("polyak", "riabinin"),
+    "warmup": (),
     "optimum": ("fitted",),
     "decay": (),
     "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
@@ -105,11 +105,9 @@ def comparison_problem(raw: Any) -> Problem | None:
 
 
 def learning_rate_problem(raw: Any, where: str) -> Problem | None:
-    """`search` and `relative_to` are named in the contract and not built."""
-    if isinstance(raw, dict):
-        for name in ("search", "relative_to"):
-            if name in raw:
-                return Problem(f"{where}.{name}", show(raw[name]), "values or grid (search, relative_to: not yet)")
+    """`search` is named in the contract and not built."""
+    if isinstance(raw, dict) and "search" in raw:
+        return Problem(f"{where}.search", show(raw["search"]), "values or grid (search: not yet)")
     return None
 
 

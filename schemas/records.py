@@ -67,7 +67,7 @@ PROBES = _columns(
 EVENTS = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made", "updates"),
-    ("kind", "string", "diverged, stopped, warmup_ended, gap_clamped"),
+    ("kind", "string", "peak_lr_resolved, rate_search, diverged, stopped, warmup_ended, gap_clamped"),
     ("values", "string", "strict JSON, non-finite numbers as strings"),
 )
 TIMINGS = _columns(
@@ -106,6 +106,8 @@ TRIALS = _columns(
     ("steps_to_target", "int64", "first row that meets the target; -1 where missed", "updates"),
     ("gradients", "float64", "gradients spent, in training-batch gradients", "gradients"),
     ("hvps", "int64", "Hessian-vector products spent", "HVPs"),
+    ("forward_passes", "int64", "losses of updates that its closed loop tried, in gradients too (1/3 each)", "passes"),
+    ("schedule_knew", "string", "what its closed loop was told, or read beyond the loss; empty for an open loop"),
     ("pack_id", "string", "the pack it trained in"),
     ("slot", "int64", "its place in the pack"),
     ("device", "string", "device class"),

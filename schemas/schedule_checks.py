@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from schemas.closed_loops import SmoothnessLawWarmup
+from schemas.closed_loops import CatapultStartWarmup, ClosedLoopWarmup
 from schemas.conventions import conventions_of
 from schemas.decays import NoamDecay, OneCycleDecay, WSDDecay
 from schemas.errors import Problem
 from schemas.optimizers import Optimizer
+from schemas.plugins import PluginOptimizer
 from schemas.problems import join_field, show
 from schemas.schedules import Schedule
 from schemas.second_moment import LEAST_RADAM_BETA2, MOST_RADAM_BETA2, RECTIFIED, beta2_of
-from schemas.warmups import LinearWarmup, PiecewiseLinearWarmup, RAdamWarmup, UntunedLinearWarmup
+from schemas.warmups import LinearWarmup, PiecewiseLinearWarmup, RAdamWarmup, ReplayWarmup, UntunedLinearWarmup
 
 
 def schedule_problems(schedule: Schedule, where: str = "") -> list[Problem]:
@@ -22,7 +23,7 @@ def schedule_problems(schedule: Schedule, where: str = "") -> list[Problem]:
 def beta2_problems(schedule: Schedule, optimizer: Optimizer | None, where: str = "") -> list[Problem]:
     """A warmup that follows from a beta2 that is not there, or that it cannot follow from."""
     warmup = schedule.warmup
-    if isinstance(warmup, SmoothnessLawWarmup) or not warmup.NEEDS_BETA2:
+    if isinstance(warmup, ClosedLoopWarmup) or not warmup.NEEDS_BETA2:
         return []
     name = f"of optimizer {optimizer.name or optimizer.kind}" if optimizer is not None else "of an optimizer"
     given: float | None = warmup.beta2  # type: ignore[union-attr]  # NEEDS_BETA2 says that it has the field
@@ -40,6 +41,18 @@ def beta2_problems(schedule: Schedule, optimizer: Optimizer | None, where: str =
         allowed = f"above {LEAST_RADAM_BETA2} and at most {MOST_RADAM_BETA2} for warmup radam"
         return [Problem(join_field(where, field), said, allowed)]
     return []
+
+
+def search_problems(schedule: Schedule, optimizer: Optimizer, where: str = "") -> list[Problem]:
+    """A warmup that tries updates, beside an optimizer whose state cannot be put back."""
+    warmup = schedule.warmup
+    if not (isinstance(warmup, ClosedLoopWarmup) and warmup.SEARCHES and isinstance(optimizer, PluginOptimizer)):
+        return []
+    said = (
+        f"another warmup beside optimizer {optimizer.label or optimizer.name}, which is no kind of ours: {warmup.kind}"
+    )
+    allowed = f"{said} tries updates and takes them back"
+    return [Problem(join_field(where, "warmup.kind"), warmup.kind, allowed)]
 
 
 def run_problems(schedule: Schedule, total_steps: int, run: str, where: str = "") -> list[Problem]:
@@ -62,12 +75,16 @@ def _of_the_parts(schedule: Schedule) -> Iterator[Found]:
     if decay.HAS_WARMUP and warmup.kind != "none":
         own = "warmup_fraction" if isinstance(decay, OneCycleDecay) else "warmup_steps"
         yield "warmup.kind", warmup.kind, f"none: decay {decay.kind} rises by itself, over its {own}"
-    elif isinstance(warmup, SmoothnessLawWarmup) and isinstance(decay, WSDDecay) and warmup.max_steps is None:
+    elif isinstance(warmup, ClosedLoopWarmup) and isinstance(decay, WSDDecay) and _may_outlast(warmup):
         yield "warmup.max_steps", "nothing", "a number of steps: decay wsd cools down only behind the warmup"
     if isinstance(warmup, PiecewiseLinearWarmup) and warmup.start_factor > warmup.knee_factor:
         yield "warmup.start_factor", show(warmup.start_factor), f"at most knee_factor, {show(warmup.knee_factor)}"
     if isinstance(decay, OneCycleDecay) and decay.three_phase and decay.warmup_fraction > 0.5:
         yield "decay.warmup_fraction", show(decay.warmup_fraction), "at most 0.5 with three_phase: up, and as far down"
+
+
+def _may_outlast(warmup: ClosedLoopWarmup) -> bool:
+    return warmup.max_steps is None and not isinstance(warmup, CatapultStartWarmup)
 
 
 def _of_the_convention(schedule: Schedule) -> Iterator[Found]:
@@ -105,8 +122,10 @@ def _of_the_start(schedule: Schedule) -> Iterator[Found]:
 
 def _of_the_lengths(schedule: Schedule, total_steps: int, run: str) -> Iterator[Found]:
     warmup, decay = schedule.warmup, schedule.decay
-    if isinstance(warmup, SmoothnessLawWarmup):
-        longest = warmup.max_steps or 0
+    if isinstance(warmup, ClosedLoopWarmup):
+        longest = warmup.bound(total_steps) or 0
+        if isinstance(warmup, CatapultStartWarmup) and warmup.length(total_steps) > total_steps:
+            yield "warmup.steps", str(warmup.length(total_steps)), f"at most {total_steps}, {run}"
     else:
         end_step = schedule.end_step(total_steps)
         assert end_step is not None
@@ -119,6 +138,8 @@ def _of_the_lengths(schedule: Schedule, total_steps: int, run: str) -> Iterator[
             elif isinstance(warmup, UntunedLinearWarmup):
                 field, got = "warmup.kind", f"{warmup.kind} of {longest} steps (beta2 {show(warmup.beta2)})"
                 advice = "; untuned_exponential may outlast a run"
+            elif isinstance(warmup, ReplayWarmup):
+                field, got = "warmup.rates", f"{longest} rates"
             yield field, got, f"at most {total_steps}, {run}{advice}"
     if isinstance(decay, WSDDecay) and longest + decay.num_steps(total_steps) > total_steps:
         field = "decay.cooldown_fraction" if decay.cooldown_steps is None else "decay.cooldown_steps"

@@ -4,8 +4,13 @@ from typing import Any
 
 from schemas.base import Name, Spec
 from schemas.closed_loops import (
+    CatapultStartWarmup,
+    ClosedLoopWarmup,
     GivenOptimum,
     Optimum,
+    PersistentCatapultWarmup,
+    PolyakWarmup,
+    RiabininWarmup,
     RunningMinimumOptimum,
     Signal,
     SmoothnessLawWarmup,
@@ -24,9 +29,11 @@ from schemas.decays import (
     WSDDecay,
 )
 from schemas.learning_rates import PeakLRs
-from schemas.warmups import ExponentialConvexWarmup, LinearWarmup, NoWarmup, Warmup
+from schemas.warmups import ExponentialConvexWarmup, LinearWarmup, NoWarmup, ReplayWarmup, Warmup
 
 __all__ = [
+    "CatapultStartWarmup",
+    "ClosedLoopWarmup",
     "ConstantDecay",
     "CosineDecay",
     "Decay",
@@ -40,6 +47,10 @@ __all__ = [
     "NoamDecay",
     "OneCycleDecay",
     "Optimum",
+    "PersistentCatapultWarmup",
+    "PolyakWarmup",
+    "ReplayWarmup",
+    "RiabininWarmup",
     "RunningMinimumOptimum",
     "Schedule",
     "Signal",
@@ -82,7 +93,7 @@ class Schedule(Spec):
 
     def with_beta2(self, beta2: float | None) -> "Schedule":
         """The same schedule, its warmup's beta2 filled in where it needs one and none is given."""
-        if isinstance(self.warmup, SmoothnessLawWarmup) or not self.needs_beta2:
+        if isinstance(self.warmup, ClosedLoopWarmup) or not self.needs_beta2:
             return self
         return self.model_copy(update={"warmup": self.warmup.resolved(0, beta2)})
 
@@ -94,7 +105,10 @@ class Schedule(Spec):
         changes: dict[str, Any] = {}
         if (decay := self.decay.resolved(total_steps)) != self.decay:
             changes["decay"] = decay
-        if not isinstance(self.warmup, SmoothnessLawWarmup):
+        if isinstance(self.warmup, ClosedLoopWarmup):
+            if (loop := self.warmup.resolved(total_steps, beta2)) != self.warmup:
+                changes["warmup"] = loop
+        else:
             warmup = self.warmup.resolved(total_steps, beta2)
             is_none = warmup.ENDS_AT_PEAK and warmup.end_step(total_steps) <= self.first_position
             warmup = NoWarmup(kind="none") if is_none else warmup
@@ -108,11 +122,11 @@ class Schedule(Spec):
         """The update at which the decay begins; None where the run itself finds it (closed loop)."""
         if self.decay.HAS_WARMUP:
             return self.decay.end_step(total_steps, self.first_position)
-        return None if isinstance(self.warmup, SmoothnessLawWarmup) else self.warmup.end_step(total_steps)
+        return None if isinstance(self.warmup, ClosedLoopWarmup) else self.warmup.end_step(total_steps)
 
     def reaches_peak(self, total_steps: int) -> bool | None:
         """Whether an update is made at the peak where the warmup ends; None where the run itself finds it."""
-        if isinstance(self.warmup, SmoothnessLawWarmup):
+        if isinstance(self.warmup, ClosedLoopWarmup):
             return None
         end_step = self.end_step(total_steps)
         assert end_step is not None
@@ -125,6 +139,6 @@ class Schedule(Spec):
 
         W; of an asymptotic warmup, the updates until its factor is 0.99, or all where it stays below.
         """
-        if self.decay.HAS_WARMUP or isinstance(self.warmup, SmoothnessLawWarmup):
+        if self.decay.HAS_WARMUP or isinstance(self.warmup, ClosedLoopWarmup):
             return self.end_step(total_steps)
         return self.warmup.length(total_steps)

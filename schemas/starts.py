@@ -3,7 +3,16 @@
 import math
 
 from schemas.errors import Problem
-from schemas.functions import AnalyticFunction, Cosh, InversePower, Quadratic, RiverValley, ScalarNet
+from schemas.functions import (
+    AnalyticFunction,
+    Cosh,
+    InversePower,
+    Quadratic,
+    RiverValley,
+    ScalarNet,
+    TwoLayerLinear,
+)
+from schemas.gradient_noise import ABCNoise, AdditiveNoise
 from schemas.problems import show
 from schemas.workloads import Analytic, Start
 
@@ -16,7 +25,14 @@ def num_coordinates(function: AnalyticFunction) -> int:
         return function.depth
     if isinstance(function, RiverValley):
         return 1 + len(function.eigenvalues)
+    if isinstance(function, TwoLayerLinear):
+        return 2 * function.width
     return 1
+
+
+def brings_start(function: AnalyticFunction) -> bool:
+    """Whether its starting point follows from the seed's initialization, so that none is stated."""
+    return isinstance(function, TwoLayerLinear)
 
 
 def has_optimum(function: AnalyticFunction) -> bool:
@@ -25,15 +41,31 @@ def has_optimum(function: AnalyticFunction) -> bool:
 
 
 def start_problems(workload: Analytic, where: str) -> list[Problem]:
-    """Starts of another form or length than the function's, and stops at a gap that does not exist."""
+    """Starts of another form or length than the function's, stops at a gap that does not exist, and unfit noise."""
     problem = _start_problem(workload.function, workload.start, f"{where}.start")
     problems = [problem] if problem else []
     if workload.stop is not None and not has_optimum(workload.function):
         problems.append(Problem(f"{where}.stop", show(workload.stop), "nothing: without an optimum there is no gap"))
+    if (problem := _noise_problem(workload, f"{where}.noise")) is not None:
+        problems.append(problem)
     return problems
 
 
-def _start_problem(function: AnalyticFunction, start: Start, where: str) -> Problem | None:
+def _noise_problem(workload: Analytic, where: str) -> Problem | None:
+    noise, num = workload.noise, num_coordinates(workload.function)
+    if isinstance(noise, AdditiveNoise) and isinstance(noise.sigma, tuple) and len(noise.sigma) != num:
+        return Problem(f"{where}.sigma", f"{len(noise.sigma)} numbers", f"one, or {num}, one for each coordinate")
+    if isinstance(noise, ABCNoise) and noise.a > 0 and not has_optimum(workload.function):
+        return Problem(f"{where}.a", show(noise.a), "0: without an optimum there is no gap")
+    return None
+
+
+def _start_problem(function: AnalyticFunction, start: Start | None, where: str) -> Problem | None:
+    if brings_start(function):
+        allowed = f"nothing: {function.kind} starts from the seed's initialization"
+        return Problem(where, show(start), allowed) if start is not None else None
+    if start is None:
+        return Problem(where, "nothing", "a value: the field is required")
     num = num_coordinates(function)
     point = f"point with {num} coordinate{'s' if num > 1 else ''}"
     if start.point is not None:

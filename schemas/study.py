@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -24,13 +25,14 @@ from schemas.cross_checks import baseline_problems, duplicates, rate_problems, w
 from schemas.entries import FAMILIES, Entry, Variant, expanded, num_to_check, outline, resolved_entry
 from schemas.errors import Problem, SpecError
 from schemas.expansion import combinations, count_trials, count_trials_of_workloads, link_problems, met_triples
-from schemas.learning_rates import PeakLRs
+from schemas.learning_rates import PeakLRs, RelativeTo
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
 from schemas.plugins import PluginSource, own_parts, sources_of
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
+from schemas.relative_checks import relative_problems
 from schemas.salvage import refused_places, without_places
 from schemas.schedules import Schedule
 from schemas.second_moment import beta2_of
@@ -131,6 +133,16 @@ class Study:
         """The study's name."""
         return self.fields.name
 
+    @cached_property
+    def multiples(self) -> frozenset[tuple[str, str]]:
+        """(optimizer, schedule) whose peak learning rates are multiples of 1/sharpness at the start."""
+        return frozenset(
+            (mine.name, its.name)
+            for optimizer, schedule in product(self.axes["optimizers"], self.axes["schedules"])
+            if (rates := schedule.peak_lrs or optimizer.peak_lrs or self.fields.peak_lrs) and rates.relative_to
+            for mine, its in product(optimizer.variants.values(), schedule.variants.values())
+        )
+
     def num_trials(self) -> int:
         """How many trials, without expanding them."""
         return count_trials(self.fields, self.axes)
@@ -181,6 +193,7 @@ class Study:
             DataMissing: a data set of the study has no facts. SpecError: the code of a part of its own is not stated.
         """
         seeds = self.fields.seed_list()
+        first = seeds[0].initialization
         schedules: dict[tuple[int, int, float | None], Schedule] = {}
         sources: dict[tuple[int, int, int], tuple[PluginSource, ...]] = {}
         for combination in combinations(self.fields, self.axes):
@@ -203,6 +216,8 @@ class Study:
                 seed=seeds[combination.seed_index],
                 dataset_sha256=facts.sha256 if facts else None,
                 plugins=sources[which],
+                relative_to=combination.relative_to,
+                first_initialization=first if _is_of_study(combination.relative_to) else None,
                 swept=combination.swept,
                 names=(combination.workload.name, combination.optimizer.name, combination.schedule.name),
             )
@@ -332,12 +347,15 @@ def _cross_problems(
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
+    of_study = fields.peak_lrs if "peak_lrs" not in unsure else None
     if not fields.link:
         problems += warmup_problems(found, steps_known) + optimizer_problems(found)
+        problems += relative_problems(of_study, found)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
         triples = met_triples(fields, axes)
         problems += warmup_problems(axes, steps_known, triples)
         problems += optimizer_problems(axes, {triple[:2] for triple in triples or ()})
+        problems += relative_problems(of_study, axes, triples)
     return problems
 
 
@@ -360,6 +378,10 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
     for axis, entries in axes.items():
         document[axis] = [resolved_entry(entry) for entry in entries]
     return document
+
+
+def _is_of_study(relative_to: RelativeTo | None) -> bool:
+    return relative_to is not None and relative_to.scope == "study"
 
 
 def _seed(index: int) -> Seed:

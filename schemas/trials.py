@@ -9,6 +9,7 @@ from typing import Literal
 
 from schemas.base import NonNegativeInt, PositiveInt, Spec, canonical_json, content_hash, without_defaults
 from schemas.catalog import DatasetFacts, num_train_examples
+from schemas.learning_rates import RelativeTo
 from schemas.optimizers import Optimizer
 from schemas.plugins import PluginOptimizer, PluginSource
 from schemas.probes import Probe
@@ -78,10 +79,14 @@ class TrialSpec:
     optimizer: Optimizer
     schedule: Schedule
     peak_lr: float
+    """As stated: a rate, or with `relative_to` a multiple."""
     seed: Seed
     dataset_sha256: str | None = None
     plugins: tuple[PluginSource, ...] = ()
     """The code of its own parts, if it has any."""
+    relative_to: RelativeTo | None = None
+    first_initialization: int | None = None
+    """With `relative_to` of scope study: the initialization at whose start the rate's unit is measured."""
     swept: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
     """Path -> value for each `{sweep: [...]}` that this trial took a value of."""
     names: tuple[str, str, str] = field(default=("", "", ""), hash=False, compare=False)
@@ -105,12 +110,18 @@ class TrialSpec:
             b'"optimizer":' + _canonical_component(self.optimizer),
             b'"peak_lr":' + _canonical_scalar(self.peak_lr),
             b'"plugins":' + _canonical_sources(self.plugins) if self.plugins else b"",
+            b'"relative_to":' + self._canonical_unit() if self.relative_to is not None else b"",
             b'"schedule":' + _canonical_component(self.schedule),
             b'"science_revision":' + _canonical_scalar(SCIENCE_REVISION),
             b'"seed":' + _canonical_seed(self.seed) if with_seed else b"",
             b'"workload":' + _canonical_component(self.workload),
         ]
         return b"{" + b",".join(part for part in parts if part) + b"}"
+
+    def _canonical_unit(self) -> bytes:
+        assert self.relative_to is not None
+        where = {} if self.relative_to.scope == "trial" else {"first_initialization": self.first_initialization}
+        return canonical_json(self.relative_to.model_dump() | where)
 
 
 @lru_cache(maxsize=65536)
@@ -252,6 +263,10 @@ class TrialResult:
     gradients: float
     """Training and probe gradients, in units of one training-batch gradient."""
     hvps: int
+    peak_lr: float | None = None
+    """The rate, where the trial states a multiple: NaN where the start has no positive sharpness. Else None."""
+    forward_passes: int = 0
+    """Losses that its closed loop asked for beyond training's own: a third of a gradient each, counted above."""
 
 
 class ExecutionFacts(Spec):

@@ -6,8 +6,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Fraction, NonNegativeInt, PositiveFloat, Spec
-from schemas.closed_loops import SmoothnessLawWarmup
+from schemas.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, Spec
+from schemas.closed_loops import (
+    CatapultStartWarmup,
+    PersistentCatapultWarmup,
+    PolyakWarmup,
+    RiabininWarmup,
+    SmoothnessLawWarmup,
+)
 from schemas.plugins import Plugin
 from schemas.second_moment import first_rectified, radam_factor, time_constant
 
@@ -239,6 +245,32 @@ class PluginWarmup(Plugin, _Lengthed):
     ENDS_AT_PEAK = False  # nobody can say
 
 
+class ReplayWarmup(_Warmup):
+    """Rates that another run applied, most often an adaptive one, in open loop: update k is made at
+    rates[k] x (this trial's peak_lr / `peak_lr`), at the same peak the very same rate. The decay begins behind them.
+
+    `Results.replay(trial_id)` of the notebook door writes this from a trial's records.
+    """
+
+    ENDS_AT_PEAK = False  # whatever stood at the end
+
+    kind: Literal["replay"]
+    peak_lr: PositiveFloat
+    """Of the run that was recorded."""
+    rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=1_000_000, strict=False)]
+
+    @model_validator(mode="after")
+    def _below_the_peak(self) -> Self:
+        if max(self.rates) > self.peak_lr:
+            raise ValueError("rates of at most peak_lr, the peak of the run that was recorded")
+        return self
+
+    def end_step(self, total_steps: int) -> int:
+        """As many updates as there are rates."""
+        del total_steps
+        return len(self.rates)
+
+
 Warmup = Annotated[
     NoWarmup
     | LinearWarmup
@@ -254,6 +286,11 @@ Warmup = Annotated[
     | UntunedExponentialWarmup
     | RAdamWarmup
     | SmoothnessLawWarmup
+    | PolyakWarmup
+    | RiabininWarmup
+    | CatapultStartWarmup
+    | PersistentCatapultWarmup
+    | ReplayWarmup
     | PluginWarmup,
     Field(discriminator="kind"),
 ]

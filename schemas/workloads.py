@@ -12,6 +12,7 @@ from schemas.base import (
     Spec,
 )
 from schemas.functions import AnalyticFunction
+from schemas.gradient_noise import GradientNoise
 from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 
 Precision = Literal["float64", "float32", "bfloat16_autocast"]
@@ -349,10 +350,13 @@ class Analytic(Spec):
     name: Name | None = None
     task: Literal["analytic"]
     function: AnalyticFunction
-    start: Start
+    start: Start | None = None
+    """Left out where the function brings its own (two_layer_linear)."""
     stop: Stop | None = None
     budget: AnalyticBudget
     dtype: Literal["float64", "float32"] = "float64"
+    noise: GradientNoise | None = None
+    """Of the gradients that train, from the seed's `noise` stream; losses, and what probes see, are without it."""
     gradient_clip_norm: PositiveFloat | None = None
 
 

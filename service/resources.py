@@ -127,6 +127,9 @@ class TrialSummary(Resource):
     max_lr_applied: Number | None = None
     gradients: Number | None = None
     hvps: int | None = None
+    peak_lr: Number | None = None
+    """The rate, of a trial whose peak_lr is stated as a multiple."""
+    forward_passes: int | None = None
     device: str | None = None
 
 
@@ -150,6 +153,7 @@ class TrialResource(Resource):
     optimizer: str
     schedule: str
     peak_lr: float
+    """As the study states it: a rate, or with `relative_to` a multiple, whose rate is then in the summary."""
     seed: Seed
     swept: dict[str, Any]
     """Path -> value of each sweep that the trial took a value of."""

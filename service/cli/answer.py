@@ -108,7 +108,8 @@ def _table(title: str, rows: list[dict[str, Any]], width: int) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
     # Folded, not cut: two variants of a sweep may differ in their last letters alone.
     table.add_column("schedule", overflow="fold")
-    for heading in ("peak LR", "mean", "sd", "trained"):
+    unit = rows[0].get("peak_lr_unit") if rows else ""
+    for heading in (f"peak LR x {unit}" if unit else "peak LR", "mean", "sd", "trained"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("against the baseline", no_wrap=True)
     table.add_column("usable", justify="right", no_wrap=True)

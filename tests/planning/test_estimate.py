@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.planning import PackPlan, PastPack, estimate, measurement_plans, plan_packs, time_interval
+from workers.planning.estimate import gradients_of_packs
 
 
 def packs(count, steps=100, group="g"):
@@ -67,3 +68,18 @@ def test_totals_are_those_of_the_trials(expand, small, datasets):
     assert cost.record_rows == 3 * (400 + 4 + 6)
     assert cost.record_bytes == 3 * (400 * 34 + 4 * 24 + 6 * 60)
     assert cost.seconds is None
+
+
+def test_a_rate_in_units_of_the_starts_sharpness_is_paid_for(small, expand, datasets):
+    plain = {"values": [0.1, 1.0]}
+    costs = []
+    for rates in (plain, {**plain, "relative_to": {"quantity": "sharpness"}}):
+        study, trials = expand(small(peak_lrs=rates))
+        planned = plan_packs(trials, datasets, device_class="cpu")
+        plans = measurement_plans(trials, study.fields, datasets)
+        cost = estimate(trials, planned, plans, study.fields, datasets, workers=2)
+        costs.append((cost.gradients, cost.hvps, sum(gradients_of_packs(trials, planned, plans))))
+    (gradients, hvps, packed), (more_gradients, more_hvps, more_packed) = costs
+    assert more_gradients - gradients == 2 * 10  # two trials, ten batches each
+    assert more_hvps - hvps == 2 * 10 * 16
+    assert more_packed - packed == 2 * (10 + 2 * 160)

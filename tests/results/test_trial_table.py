@@ -76,3 +76,15 @@ def test_each_swept_path_is_a_column_of_numbers_or_else_of_text(study) -> None:
 
 def test_a_study_without_trials_has_an_empty_table(study) -> None:
     assert trial_table(study, [], {}).num_rows == 0
+
+
+def test_a_multiple_stands_beside_the_rate_that_it_came_to() -> None:
+    document = digits(60)
+    document["optimizers"][0]["peak_lrs"] = {"values": [2.0], "relative_to": {"quantity": "sharpness"}}
+    study = parse_study(document)
+    done = replace(ROW, peak_lr=2.0, summary={**ROW.summary, "peak_lr": 0.25})
+    waiting = replace(ROW, trial_id="u", peak_lr=2.0, state=TrialState.QUEUED, outcome=None, summary=None)
+    first, second = trial_table(study, [done, waiting], {}).to_pylist()
+    assert (first["peak_lr"], first["lr_multiple"]) == (0.25, 2.0)
+    assert math.isnan(second["peak_lr"])
+    assert second["lr_multiple"] == 2.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from schemas.schedule_checks import run_problems, schedule_problems
-from schemas.schedules import Decay, Schedule, SmoothnessLawWarmup, Warmup
+from schemas.schedules import ClosedLoopWarmup, Decay, Schedule, Warmup
 from schemas.warmups import ALMOST
 from workers.schedules import decay_factors, factors, warmup_factors
 from workers.schedules.progress import Progress
@@ -23,8 +23,9 @@ def classes(union) -> dict[str, type[BaseModel]]:
 
 
 WARMUP_CLASSES, DECAY_CLASSES = classes(Warmup), classes(Decay)
-del WARMUP_CLASSES["plugin"]  # a curve of the user's own
-CLOSED_LOOPS = {kind for kind, one in WARMUP_CLASSES.items() if one is SmoothnessLawWarmup}
+for own in ("plugin", "replay"):  # a curve of the user's own, or of another run
+    del WARMUP_CLASSES[own]
+CLOSED_LOOPS = {kind for kind, one in WARMUP_CLASSES.items() if issubclass(one, ClosedLoopWarmup)}
 JUMPS = {"constant_low"}
 """Warmups that are meant to jump."""
 

@@ -264,10 +264,8 @@ def test_a_learning_rate_that_is_no_positive_finite_number_is_refused(study, rat
 NOT_YET = {
     "peak_lrs.search": {"peak_lrs": {"search": {"kind": "stability_edge"}}},
     "optimizers[0].peak_lrs.search": {"optimizers__0__peak_lrs": {"search": {"kind": "stability_edge"}}},
-    "peak_lrs.relative_to": {"peak_lrs": {"values": [1.0], "relative_to": {"quantity": "sharpness", "scope": "trial"}}},
     "workloads[0].task": {"workloads__0__task": "speech"},
     "workloads[0].dataset.kind": {"workloads__0__dataset": {"kind": "fsdd"}},
-    "schedules[0].warmup.kind": {"schedules__0__warmup": {"kind": "polyak"}},
     "schedules[0].decay.cycle_momentum": {"schedules__0__decay": {"kind": "one_cycle", "cycle_momentum": True}},
     "schedules[0].warmup.optimum.kind": {
         "schedules__0__warmup": {
@@ -353,12 +351,6 @@ def test_plain_values_of_what_images_have_may_stand_on_a_text(study):
     assert stated.spec_hash == left_out.spec_hash
 
 
-@pytest.mark.parametrize("kind", ["polyak", "riabinin"])
-def test_every_warmup_that_the_contract_names_is_refused_by_name(study, kind):
-    (line,) = said(study(schedules__0__warmup={"kind": kind}))
-    assert f"({kind}: not yet)" in line
-
-
 NO_MATRICES = {
     "kind: got 'adamw_w2', allowed a kind that needs no matrices": {"kind": "adamw_w2"},
     "adapt_on: got matrices, allowed all": {"kind": "lars"},
@@ -382,9 +374,20 @@ def test_every_probe_that_the_contract_names_is_refused_by_name(study, kind):
     assert f"({kind}: not yet)" in line
 
 
-def test_two_layer_linear_is_refused_by_name(study, analytic):
-    (line,) = said(study(workloads=[analytic(function={"kind": "two_layer_linear", "width": 512})]))
-    assert "(two_layer_linear: not yet)" in line
+def test_two_layer_linear_brings_its_own_start(study, analytic):
+    net = analytic(function={"kind": "two_layer_linear", "width": 8})
+    allowed = "nothing: two_layer_linear starts from the seed's initialization"
+    assert said(study(workloads=[net])) == [
+        f"workloads[0].start: got {{'gap': 10.0, 'point': None, 'per_block': None}}, allowed {allowed}"
+    ]
+    del net["start"]
+    parse_study(study(workloads=[net]))
+
+
+def test_every_other_function_needs_a_start(study, analytic):
+    wall = analytic()
+    del wall["start"]
+    assert said(study(workloads=[wall])) == ["workloads[0].start: got nothing, allowed a value: the field is required"]
 
 
 STARTS = {
@@ -652,3 +655,57 @@ def test_a_link_makes_only_the_pairs_that_meet_be_checked(study):
     assert said(document) == [
         "schedules[0].warmup.steps: got 50, allowed at most 10, the steps of workload digits budget.steps=10"
     ]
+
+
+NOISE = {
+    "another number of sigmas": (
+        {"kind": "additive", "sigma": [0.1, 0.2]},
+        "workloads[0].noise.sigma: got 2 numbers, allowed one, or 1, one for each coordinate",
+    ),
+    "another kind": (
+        {"kind": "cauchy"},
+        "workloads[0].noise.kind: got 'cauchy', allowed additive, multiplicative, abc",
+    ),
+    "a negative level": (
+        {"kind": "multiplicative", "s": -1.0},
+        "workloads[0].noise.s: got -1.0, allowed at least 0.0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("noise", "line"), NOISE.values(), ids=NOISE)
+def test_noise_that_a_function_cannot_have_is_refused(study, analytic, noise, line):
+    assert said(study(workloads=[analytic(noise=noise)])) == [line]
+
+
+def test_noise_that_goes_with_the_gap_needs_one(study, analytic):
+    saddle = {"function": {"kind": "quadratic", "eigenvalues": [1.0, -1.0]}, "start": {"point": [1.0, 1.0]}}
+    (line,) = said(study(workloads=[analytic(**saddle, noise={"kind": "abc", "a": 1.0})]))
+    assert line == "workloads[0].noise.a: got 1.0, allowed 0: without an optimum there is no gap"
+    parse_study(study(workloads=[analytic(**saddle, noise={"kind": "abc", "b": 1.0})]))
+
+
+SCHEDULES = {
+    "polyak with a minimum seen so far": (
+        {"kind": "polyak", "optimum": {"kind": "running_minimum"}},
+        "schedules[0].warmup.optimum.kind: got 'running_minimum', allowed given, zero",
+    ),
+    "a replay above its peak": (
+        {"kind": "replay", "peak_lr": 0.1, "rates": [0.1, 0.2]},
+        "schedules[0].warmup: got {'kind': 'replay', 'peak_lr': 0.1, 'rates': [0.1, 0.2]}, allowed rates of at most"
+        " peak_lr, the peak of the run that was recorded",
+    ),
+    "a replay longer than the run": (
+        {"kind": "replay", "peak_lr": 0.1, "rates": [0.1] * 401},
+        "schedules[0].warmup.rates: got 401 rates, allowed at most 400, the steps of workload digits",
+    ),
+    "a catapult start longer than the run": (
+        {"kind": "catapult_start", "steps": 401},
+        "schedules[0].warmup.steps: got 401, allowed at most 400, the steps of workload digits",
+    ),
+}
+
+
+@pytest.mark.parametrize(("warmup", "line"), SCHEDULES.values(), ids=SCHEDULES)
+def test_a_rule_without_what_it_needs_is_refused(study, warmup, line):
+    assert said(study(schedules__0__warmup=warmup)) == [line]

@@ -13,7 +13,7 @@ from torch.func import grad, jacrev
 from schemas.functions import AnalyticFunction
 from schemas.workloads import Start
 from workers.science.functions import BUILDERS
-from workers.science.protocols import Function
+from workers.science.protocols import Function, SeededFunction
 
 SPECS = TypeAdapter(AnalyticFunction)
 ALL = [
@@ -27,7 +27,9 @@ ALL = [
     {"kind": "river_valley", "eigenvalues": [0.5, 0.0]},
     {"kind": "quadratic_then_exponential"},
     {"kind": "flat_then_exponential", "h1": 4.0},
+    {"kind": "two_layer_linear", "width": 3},
 ]
+NO_GAP_START = ("river_valley", "two_layer_linear")
 GAPS = [10.0**power for power in range(-8, 5)]
 
 
@@ -73,7 +75,7 @@ def test_curvature_of_f1_to_f4_is_exactly_their_law(fields: dict[str, object], a
     assert curvature(function, point) / law.bound(gap(function, point)) == pytest.approx(1.0, abs=1e-10)
 
 
-@pytest.mark.parametrize("fields", [fields for fields in ALL if fields["kind"] != "river_valley"])
+@pytest.mark.parametrize("fields", [fields for fields in ALL if fields["kind"] not in NO_GAP_START])
 @pytest.mark.parametrize("at_gap", [1e-6, 0.1, 1.0, 50.0])
 def test_the_start_of_a_gap_has_that_gap(fields: dict[str, object], at_gap: float) -> None:
     function = build(**fields)
@@ -92,6 +94,28 @@ def test_no_law_is_violated(gaps: float, which: dict[str, object]) -> None:
     else:
         point = function.start(Start(gap=gaps))
     assert curvature(function, point) <= law.bound(gap(function, point)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("fields", ALL, ids=[str(fields["kind"]) for fields in ALL])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_function_knows_its_hessian_norm(fields: dict[str, object], seed: int) -> None:
+    function = build(**fields)
+    stream = torch.Generator().manual_seed(seed)
+    point = 2.0 * torch.randn(function.num_parameters, generator=stream, dtype=torch.float64)
+    point = point.abs() if fields["kind"] == "inverse_power" else point
+    assert function.hessian_norm(point).item() == pytest.approx(curvature(function, point), rel=1e-10)
+    both = torch.vmap(function.hessian_norm)(torch.stack((point, point)))
+    assert both.tolist() == pytest.approx([function.hessian_norm(point).item()] * 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_the_norm_of_two_layers_is_their_largest_eigenvalue(width: int) -> None:
+    function = build(kind="two_layer_linear", width=width)
+    assert isinstance(function, SeededFunction)
+    for seed in range(5):
+        point = function.draw_start(torch.Generator().manual_seed(seed)) * 10.0 ** (seed - 2)
+        top = torch.linalg.eigvalsh(hessian(function.value)(point))[-1].item()
+        assert function.hessian_norm(point).item() == pytest.approx(top, rel=1e-12)
 
 
 def test_cosh_near_its_optimum_keeps_its_relative_precision() -> None:

@@ -14,6 +14,8 @@ def caveats(group: Group, question: Question) -> list[str]:
     compared = [(each, each.comparison) for each in group.contenders if each.comparison is not None]
     several_seeds = [(each, pair) for each, pair in compared if pair.n > 1 and not pair.unfinished]
     sentences = []
+    if unit := question.unit_sentence(group.optimizer_entry):
+        sentences.append(unit)
     counts = {each.num_configurations for each in group.contenders}
     if len(counts) > 1:
         told = some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])

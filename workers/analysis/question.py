@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.analysis import HIGHER_IS_BETTER
+from schemas.closed_loops import CLOSED_LOOP_KINDS
 
 _OPTIMUM = {
     "cosh": 0.0,
@@ -16,6 +17,7 @@ _OPTIMUM = {
     "river_valley": 0.0,
     "quadratic_then_exponential": 0.0,
     "flat_then_exponential": 0.5,
+    "two_layer_linear": 0.0,
 }
 """inf f of each analytic function (design/theory.md, 1.5); a quadratic's hangs on its eigenvalues."""
 
@@ -45,6 +47,8 @@ class Question:
     probe_budget: float
     closed_loop: frozenset[str]
     """The schedules whose warmup has no length before it has run."""
+    units: Mapping[str, Mapping[str, str]]
+    """Optimizer -> `relative_to` of its peak learning rates, where they are stated as multiples."""
 
     def probe_kind(self, name: str) -> str:
         """The kind of a probe, or of a point of it (`name.point`); one that the spec does not name is its own kind."""
@@ -90,6 +94,21 @@ class Question:
         later = 2.0 + 2.0 * momentum
         return (2.0 / (1.0 + momentum), later / (1.0 + 2.0 * momentum)) if nesterov else (2.0, later)
 
+    def rate_unit(self, optimizer: str) -> str:
+        """What the optimizer's peak learning rates are multiples of: `1/sharpness`; empty where they are rates."""
+        unit = self.units.get(optimizer)
+        return "" if unit is None else f"1/{unit['quantity'].replace('_', ' ')}"
+
+    def unit_sentence(self, optimizer: str) -> str:
+        """What a reader of those numbers must know; empty where they are rates."""
+        unit = self.units.get(optimizer)
+        if unit is None:
+            return ""
+        at = "each trial's own start" if unit["scope"] == "trial" else "the start of the study's first seed"
+        return (
+            f"Peak LRs are multiples of {self.rate_unit(optimizer)}, measured at {at}; the table trials has the rates."
+        )
+
     def no_threshold(self, optimizer: str) -> str | None:
         """Why the plain sharpness has no threshold for this kind; None for sgd, which has one (arXiv 2207.14484)."""
         kind = str(self.optimizers.get(optimizer, {}).get("kind"))
@@ -122,12 +141,25 @@ def read_question(spec: Mapping[str, Any]) -> Question:
         schedules=tuple(_by_name(spec.get("schedules"))),
         probes=_by_name(spec.get("probes")),
         probe_budget=float(spec.get("probe_budget") or 0.0),
+        units=_units(spec),
         closed_loop=frozenset(name for name, each in _by_name(spec.get("schedules")).items() if _is_closed(each)),
     )
 
 
+def _units(spec: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """One unit for each optimizer: a study that has two is refused."""
+    of_schedules = [entry.get("peak_lrs") for entry in spec.get("schedules") or ()]
+    found = {}
+    for name, entry in _by_name(spec.get("optimizers")).items():
+        shared = entry.get("peak_lrs") or spec.get("peak_lrs")
+        rates = next((rates for rates in (*of_schedules, shared) if rates), None) or {}
+        if rates.get("relative_to"):
+            found[name] = rates["relative_to"]
+    return found
+
+
 def _is_closed(schedule: Mapping[str, Any]) -> bool:
-    return (schedule.get("warmup") or {}).get("kind") == "smoothness_law"
+    return (schedule.get("warmup") or {}).get("kind") in CLOSED_LOOP_KINDS
 
 
 def _by_name(entries: Any) -> dict[str, Mapping[str, Any]]:

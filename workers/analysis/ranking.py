@@ -59,6 +59,8 @@ class Group:
     complete_seeds: int
     contenders: tuple[Contender, ...]
     num_without_value: int
+    rate_unit: str
+    """What its peak LRs are multiples of; empty where they are rates."""
 
     @property
     def baseline(self) -> Contender | None:
@@ -103,6 +105,7 @@ def _make_group(cells: pd.DataFrame, table: CellTable, steps: list[StepsToTarget
         complete_seeds=int(complete_C.sum()),
         contenders=_with_comparisons(contenders, candidates, higher, question),
         num_without_value=int(trials["without_value"].sum()),
+        rate_unit=question.rate_unit(first["optimizer_entry"]),
     )
 
 

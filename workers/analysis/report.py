@@ -138,6 +138,7 @@ def ranking_table(report: StudyReport) -> list[dict[str, Any]]:
                     "optimizer": group.optimizer,
                     "schedule": contender.schedule,
                     "peak_lr": contender.best_rate,
+                    "peak_lr_unit": group.rate_unit,
                     "settings": contender.settings,
                     "metric": group.metric,
                     "mean": contender.mean,

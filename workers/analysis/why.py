@@ -66,15 +66,17 @@ def _baseline(group: Group, start: Spread, products: Products) -> list[str]:
     baseline = group.baseline
     if baseline is None or baseline.n == 0:
         return []
-    best = baseline.best_rate * start.median
+    # a multiple of 1/sharpness at the start is that product already
+    scale = 1.0 if group.rate_unit else start.median
+    best = baseline.best_rate * scale
     told = [f"{baseline.schedule}'s best peak LR is {_place(best, products)}"]
     told[0] += ", so by this measure stable from the first step, without warmup" if best < products[0] else ""
-    edge = _edge(baseline, start.median, products)
+    edge = _edge(baseline, scale, products)
     return [f"{'; '.join([*told, *edge])}."]
 
 
-def _edge(baseline: Contender, start: float, products: Products) -> list[str]:
-    usable, above = baseline.usable.rate * start, baseline.usable.first_unusable_above * start
+def _edge(baseline: Contender, scale: float, products: Products) -> list[str]:
+    usable, above = baseline.usable.rate * scale, baseline.usable.first_unusable_above * scale
     if math.isnan(usable) or math.isnan(above):
         return []
     pair = f"its largest usable one {_place(usable, products)}, the next, not usable, {_place(above, products)}"

@@ -9,7 +9,7 @@ from schemas.catalog import DatasetFacts
 from schemas.study import StudyFields
 from schemas.trials import TrialSpec
 from workers.planning.calibration import Calibration
-from workers.planning.measurement import Key, MeasurementPlan, measurement_key
+from workers.planning.measurement import GRADIENTS_PER_HVP, Key, MeasurementPlan, measurement_key, start_cost
 from workers.planning.packs import PackPlan
 from workers.planning.rows import BYTES_PER_ROW, record_rows
 
@@ -69,9 +69,10 @@ def estimate(
     rows = dict.fromkeys(BYTES_PER_ROW, 0)
     for trial in trials:
         plan = plans[measurement_key(trial)]
+        start_gradients, start_hvps = start_cost(trial)
         steps += steps_of[trial.trial_id]
-        hvps += plan.hvps_allowed
-        gradients += steps_of[trial.trial_id] + plan.gradients - plan.gradients_of_hvps
+        hvps += plan.hvps_allowed + start_hvps
+        gradients += steps_of[trial.trial_id] + plan.gradients - plan.gradients_of_hvps + start_gradients
         for table, count in record_rows(trial, plan, steps_of[trial.trial_id]).items():
             rows[table] += count
     return Estimate(
@@ -102,7 +103,13 @@ def gradients_of_packs(
     """What each pack costs at most, in gradient equivalents over its trials, probes included: what a study's
     `budget.gradients` is counted in."""
     loads = _loads(trials, packs, plans)
-    return [loads[pack.pack_id] * pack.total_steps * len(pack.trial_ids) for pack in packs]
+    starts = {trial.trial_id: start_cost(trial) for trial in trials if trial.relative_to is not None}
+    of_starts = {id_: gradients + GRADIENTS_PER_HVP * hvps for id_, (gradients, hvps) in starts.items()}
+    return [
+        loads[pack.pack_id] * pack.total_steps * len(pack.trial_ids)
+        + sum(of_starts.get(id_, 0) for id_ in pack.trial_ids)
+        for pack in packs
+    ]
 
 
 def thinned_points(plans: Iterable[MeasurementPlan]) -> dict[str, tuple[tuple[int, int], ...]]:

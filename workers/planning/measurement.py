@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from schemas.base import MAX_INT
 from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
+from schemas.learning_rates import START_BATCHES
 from schemas.probes import Probe, SecantSmoothness, probe_steps
 from schemas.study import StudyFields, probe_name
 from schemas.trials import ProbePoints, TrialSpec, batch_size_of, total_steps
@@ -21,6 +22,8 @@ NOMINAL_HVPS = 8
 """Hessian-vector products per batch that a point is planned with: on the digits MLP a warm start converges within 7."""
 FIRST_POINT_EXTRA_HVPS = 4
 """A trial's first point has no vector to start from: 10 to 12 there."""
+START_HVPS = 16
+"""Per batch, about: what a rate in units of 1/sharpness takes once, at a start to 0.1 %."""
 FEWEST_POINTS = 2
 """One eigenvalue says nothing about how it moves: from here on secant points give way, too."""
 
@@ -102,6 +105,15 @@ class _Strides:
 
 Key = tuple[int, int | None]
 """Trials of one study with equal keys measure alike: (identity of the workload, warmup steps)."""
+
+
+def start_cost(trial: TrialSpec) -> tuple[int, int]:
+    """(gradients, HVPs), about, that the start of a trial takes whose peak learning rate is stated as a multiple."""
+    if trial.relative_to is None:
+        return 0, 0
+    is_one = isinstance(trial.workload, Analytic) or trial.workload.batch_size == "full"
+    batches = 1 if is_one else START_BATCHES
+    return batches * GRADIENTS_PER_SHARPNESS, batches * START_HVPS
 
 
 def measurement_plans(

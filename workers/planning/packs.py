@@ -11,7 +11,7 @@ from schemas.base import canonical_json, without_defaults
 from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
 from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.plugins import PluginOptimizer
-from schemas.schedules import SmoothnessLawWarmup
+from schemas.schedules import ClosedLoopWarmup
 from schemas.trials import TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Workload
 from workers.planning.facts import model_kind, num_parameters, operations_per_example
@@ -111,7 +111,7 @@ def _group_key(workload: object, optimizer: object, closed_warmup: object) -> st
 
 
 def _is_closed(trial: TrialSpec) -> bool:
-    return isinstance(trial.schedule.warmup, SmoothnessLawWarmup)
+    return isinstance(trial.schedule.warmup, ClosedLoopWarmup)
 
 
 def _pack_id(key: str, size: int, ids: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from schemas.plugins import kind_name
 from schemas.records import METRICS_BEST, METRICS_FINAL
+from schemas.schedules import ClosedLoopWarmup
 from schemas.study import Study
 from schemas.trials import Seed
 from schemas.workloads import Analytic
@@ -22,7 +23,18 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     """All columns of schemas.records.TRIALS, and one per swept path (numbers where all values are, else text)."""
     workloads = {variant.name: variant.spec for variant in study.variants("workloads")}
     trials = list(rows)
-    records = [_row(row, workloads[row.workload], steps_to_target) for row in trials]
+    warmups = {variant.name: variant.spec.warmup for variant in study.variants("schedules")}
+    multiples = study.multiples
+    records = [
+        _row(
+            row,
+            workloads[row.workload],
+            warmups[row.schedule],
+            steps_to_target,
+            is_multiple=(row.optimizer, row.schedule) in multiples,
+        )
+        for row in trials
+    ]
     schema = arrow_schema("trials")
     table = pa.table(
         {field.name: pa.array([record[field.name] for record in records], field.type) for field in schema}, schema
@@ -32,7 +44,9 @@ def trial_table(study: Study, rows: Iterable[TrialRow], steps_to_target: Mapping
     return table
 
 
-def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> dict[str, Any]:
+def _row(
+    row: TrialRow, workload: Any, schedule: Any, steps_to_target: Mapping[str, int], *, is_multiple: bool
+) -> dict[str, Any]:
     summary: Mapping[str, Any] = row.summary or {}
     final, best = summary.get("final", {}), summary.get("best", {})
     analytic = isinstance(workload, Analytic)
@@ -44,8 +58,9 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> di
         "dataset": "" if analytic else kind_name(workload.dataset),
         "optimizer": row.optimizer,
         "schedule": row.schedule,
-        "peak_lr": row.peak_lr,
-        "lr_multiple": math.nan,
+        # the rate of a multiple is known once the trial has been measured
+        "peak_lr": _resolved_rate(summary) if is_multiple else row.peak_lr,
+        "lr_multiple": row.peak_lr if is_multiple else math.nan,
         "warmup_steps": _count(summary.get("warmup_steps")),
         "seed": Seed.model_validate(row.seed).label,
         "state": str(row.state),
@@ -62,10 +77,17 @@ def _row(row: TrialRow, workload: Any, steps_to_target: Mapping[str, int]) -> di
         "steps_to_target": steps_to_target.get(row.trial_id, MISSING_COUNT),
         "gradients": summary.get("gradients", 0.0),
         "hvps": summary.get("hvps", 0),
+        "forward_passes": summary.get("forward_passes", 0),
+        "schedule_knew": ", ".join(schedule.knowledge) if isinstance(schedule, ClosedLoopWarmup) else "",
         "pack_id": row.pack_id or "",
         "slot": _count(row.slot),
         "device": summary.get("device", ""),
     }
+
+
+def _resolved_rate(summary: Mapping[str, Any]) -> float:
+    rate = summary.get("peak_lr")
+    return math.nan if rate is None else float(rate)
 
 
 def _count(value: int | None) -> int:

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.schedule_checks import beta2_problems, run_problems, schedule_problems
-from schemas.schedules import Decay, Schedule, SmoothnessLawWarmup
-from schemas.warmups import PluginWarmup, Warmup
+from schemas.schedules import ClosedLoopWarmup, Decay, Schedule
+from schemas.warmups import PluginWarmup, ReplayWarmup, Warmup
 from workers.schedules.own import own_factors
 from workers.schedules.progress import Progress
 from workers.schedules.registry import ASYMPTOTIC, DECAYS, WARMUPS, WHOLE
@@ -21,7 +21,7 @@ def factors(schedule: Schedule, total_steps: int) -> FloatArray:
             schedule is none that a study may have.
     """
     warmup = schedule.warmup
-    if isinstance(warmup, SmoothnessLawWarmup):
+    if isinstance(warmup, ClosedLoopWarmup):
         raise ValueError(f"warmup.kind: got {warmup.kind}, allowed a schedule known before the run")
     problems = schedule_problems(schedule) or beta2_problems(schedule, None)
     problems = problems or run_problems(schedule, total_steps, "the run's steps")
@@ -36,6 +36,9 @@ def factors(schedule: Schedule, total_steps: int) -> FloatArray:
     decayed = decay_factors(schedule.decay, end_step, total_steps, first)
     if isinstance(warmup, PluginWarmup):
         return decayed * own_factors(warmup, end_step, total_steps)
+    if isinstance(warmup, ReplayWarmup):
+        decayed[:end_step] = np.array(warmup.rates) / warmup.peak_lr
+        return decayed
     if warmup.kind in ASYMPTOTIC:
         return decayed * ASYMPTOTIC[warmup.kind](warmup, np.arange(1, total_steps + 1, dtype=np.float64))
     decayed[:end_step] = warmup_factors(warmup, end_step, first)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.science.datasets import Examples
+from workers.science.draws import NormalDraws
 from workers.science.protocols import Batch
 from workers.science.streams import generator, word
 
@@ -87,6 +88,18 @@ class SharedBatch:
         """`last - first` times the batch."""
         for _ in range(first, last):
             yield self._batch
+
+
+class DrawnBatches:
+    """Batches of random numbers alone, each trial's own: what an analytic function is perturbed by."""
+
+    def __init__(self, draws: Sequence[NormalDraws]) -> None:
+        self._draws = draws
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of steps first ... last - 1: a tensor [N, ...] from each of the draws."""
+        for tensors in zip(*(draws.steps(first, last) for draws in self._draws), strict=True):
+            yield Batch(tensors, stacked=True)
 
 
 PROBE_KEY = word(0, "dropout", "probe")

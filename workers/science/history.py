@@ -31,7 +31,9 @@ NOT_YET = -1
 class History:
     """Arrays [N] over the slots, on the host; `state` is all of it."""
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, num_slots: int, never_began: Mapping[int, str] | None = None) -> None:
+        """`never_began`: slot -> why it ends at its first row, without an update."""
+        self._never_began = never_began or {}
         self.floats = {name: np.full(num_slots, np.nan) for name in FLOATS}
         self.floats["probe_gradients"][:] = 0.0
         self.counts = {name: np.zeros(num_slots, dtype=np.int64) for name in COUNTS}
@@ -49,7 +51,8 @@ class History:
         for slot in np.flatnonzero((self.end_step == NOT_YET) & ~rows.alive.all(axis=0)):
             row = int(np.argmin(rows.alive[:, slot]))
             loss, total = rows.values["train_loss"][row, slot], rows.values["parameter_sum"][row, slot]
-            self.end(int(slot), rows.first_step + row, reason_of_end(loss, total, loss_limit[slot]))
+            reason = self._never_began.get(int(slot)) or reason_of_end(loss, total, loss_limit[slot])
+            self.end(int(slot), rows.first_step + row, reason)
         step_T1 = rows.first_step + np.arange(len(rows.alive))[:, None]
         own: NDArray[np.bool_] = (self.end_step == NOT_YET) | (step_T1 <= self.end_step)
         # no update was made from the row at which a trial ended

@@ -10,6 +10,8 @@ STALLED_SHARE = 0.95
 NON_FINITE_LOSS = "non_finite_loss"
 NON_FINITE_PARAMETERS = "non_finite_parameters"
 DIVERGENCE_FACTOR = "divergence_factor"
+NO_POSITIVE_SHARPNESS = "no_positive_sharpness"
+"""Its peak is a multiple of 1/sharpness at a start where that is not above 0, or did not converge: it never trained."""
 STOP = "stop"
 BUDGET = "budget"
 DIVERGED = frozenset({NON_FINITE_LOSS, NON_FINITE_PARAMETERS, DIVERGENCE_FACTOR})
@@ -28,6 +30,8 @@ def outcome_of_classifier(reason: str, final_loss: float, reference_loss: float)
     """`final_loss` is on the fixed evaluation set, `reference_loss` that of the best constant answer."""
     if reason in DIVERGED:
         return Outcome.DIVERGED
+    if reason == NO_POSITIVE_SHARPNESS:
+        return Outcome.STALLED
     return Outcome.TRAINED if final_loss < STALLED_SHARE * reference_loss else Outcome.STALLED
 
 
@@ -38,6 +42,8 @@ def outcome_of_function(reason: str, start_loss: float, final_loss: float, has_g
     """
     if reason in DIVERGED:
         return Outcome.DIVERGED
+    if reason == NO_POSITIVE_SHARPNESS:
+        return Outcome.STALLED
     if reason == STOP:
         return Outcome.TRAINED
     return Outcome.STALLED if has_gap and not final_loss < start_loss else Outcome.TRAINED

@@ -1,23 +1,43 @@
 """What a pack trains on: the objective, the starting parameters and the batches, from the workload's spec."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from schemas.functions import TwoLayerLinear
+from schemas.gradient_noise import MultiplicativeNoise
 from schemas.plugins import PluginDataset, PluginLoss, PluginModel
 from schemas.probes import Probe as ProbeSpec
 from schemas.trials import TrialSpec, batch_size_of
-from schemas.workloads import MLP, Analytic, Classification, LanguageModel, ResNet, TextModel, ViT, Workload
+from schemas.workloads import (
+    MLP,
+    Analytic,
+    Classification,
+    LanguageModel,
+    ResNet,
+    TextModel,
+    ViT,
+    Workload,
+)
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from workers.science.augmentation import AugmentedBatches
-from workers.science.batches import PROBE_KEY, KeyedBatches, SharedBatch, StackedBatches, TrainingBatches
+from workers.science.batches import (
+    PROBE_KEY,
+    DrawnBatches,
+    KeyedBatches,
+    SharedBatch,
+    StackedBatches,
+    TrainingBatches,
+)
 from workers.science.datasets import DataArrays, DeviceData, Examples, on_device
 from workers.science.device import dtype_of
+from workers.science.draws import NormalDraws
 from workers.science.evaluation import Evaluator, evaluation_function
+from workers.science.gradient_noise import NoisyObjective
 from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
 from workers.science.objective import AccumulatedObjective, PackObjective
 from workers.science.own.alone import AloneObjective, AloneTraining
@@ -25,7 +45,7 @@ from workers.science.own.losses import OwnLoss
 from workers.science.own.modules import OwnModel, trainable
 from workers.science.parameters import Layout
 from workers.science.probes.fixed_batches import batch_id, probe_batches
-from workers.science.protocols import Batch, Model, Objective, TrainingObjective
+from workers.science.protocols import Batch, Function, Model, Objective, SeededFunction, TrainingObjective
 from workers.science.registry import build_function, build_loss, build_model
 from workers.science.streams import generator
 from workers.science.tracing import Traced
@@ -58,6 +78,8 @@ class Problem:
     start_NP: Tensor
     layout: Layout
     """Where each named tensor lies among the P parameters; an analytic function has one vector, "point"."""
+    start_of: Callable[[int], Tensor]
+    """Initialization seed -> the parameters [P] that its trials start from."""
     batches: TrainingBatches
     batch_size: int
     gradient_clip_norm: float | None
@@ -106,7 +128,7 @@ def build_problem(
         ValueError: no data for a network, data for an analytic function, a precision that is not built.
     """
     if isinstance(workload, Analytic):
-        return _analytic(workload, len(trials), device)
+        return _analytic(workload, trials, device)
     if data is None:
         raise ValueError(f"data: got none, allowed the arrays of {workload.dataset.kind}")
     if not stacked and has_own_graph(workload):
@@ -119,22 +141,57 @@ def has_own_graph(workload: Classification | LanguageModel) -> bool:
     return isinstance(workload.model, PluginModel) or isinstance(workload.loss, PluginLoss)
 
 
-def _analytic(workload: Analytic, num_slots: int, device: torch.device) -> Problem:
+def _analytic(workload: Analytic, trials: Sequence[TrialSpec], device: torch.device) -> Problem:
     function = build_function(workload.function)
-    start_P = function.start(workload.start).to(dtype=dtype_of(workload.dtype), device=device)
+
+    def start_of(seed: int) -> Tensor:
+        return _start(workload, function, seed).to(dtype=dtype_of(workload.dtype), device=device)
+
+    start_NP = _stacked_starts(start_of, trials)
     objective = PackObjective(function.value, function.num_parameters)
     return Problem(
         objective=objective,
-        training_objective=objective,
-        start_NP=start_P.expand(num_slots, -1).clone(),
-        layout=Layout.of({"point": start_P}),
-        batches=SharedBatch(Batch()),
+        training_objective=_with_noise(objective, workload, function, start_NP),
+        start_NP=start_NP,
+        layout=Layout.of({"point": start_NP[0]}),
+        start_of=start_of,
+        batches=_analytic_batches(workload, trials, start_NP),
         batch_size=1,
         gradient_clip_norm=workload.gradient_clip_norm,
         divergence_factor=None,
         optimum=function.optimum,
         stop_gap=workload.stop.gap if workload.stop is not None else None,
     )
+
+
+def _start(workload: Analytic, function: Function, seed: int) -> Tensor:
+    if workload.start is not None:
+        return function.start(workload.start)
+    assert isinstance(function, SeededFunction)
+    return function.draw_start(generator(seed, "initialization"))
+
+
+def _stacked_starts(start_of: Callable[[int], Tensor], trials: Sequence[TrialSpec]) -> Tensor:
+    seeds = [trial.seed.initialization for trial in trials]
+    starts = {seed: start_of(seed) for seed in set(seeds)}
+    return torch.stack([starts[seed] for seed in seeds])
+
+
+def _analytic_batches(workload: Analytic, trials: Sequence[TrialSpec], like_NP: Tensor) -> TrainingBatches:
+    seeds = [trial.seed.noise for trial in trials]
+    draws = []
+    if isinstance(workload.function, TwoLayerLinear) and workload.function.label_noise > 0:
+        draws.append(NormalDraws("label_noise", seeds, (), like_NP, scale=workload.function.label_noise))
+    if workload.noise is not None:
+        shape = () if isinstance(workload.noise, MultiplicativeNoise) else (like_NP.shape[1],)
+        draws.append(NormalDraws("gradient_noise", seeds, shape, like_NP))
+    return DrawnBatches(draws) if draws else SharedBatch(Batch())
+
+
+def _with_noise(objective: PackObjective, workload: Analytic, function: Function, like_NP: Tensor) -> TrainingObjective:
+    if workload.noise is None:
+        return objective
+    return NoisyObjective(objective, workload.noise, function.optimum, like_NP)
 
 
 @dataclass(frozen=True)
@@ -186,10 +243,11 @@ def _network(
     data = on_device(arrays, dtype, device, _subset(workload))
     autocast = workload.precision == "bfloat16_autocast"
     graph = _graph(workload.model, workload.loss, arrays.train_x.shape[1:], arrays.num_classes, autocast=autocast)
-    starts = {
-        seed: graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype))
-        for seed in {trial.seed.initialization for trial in trials}
-    }
+
+    def start_of(seed: int) -> Tensor:
+        return graph.layout.flatten(graph.model.init(generator(seed, "initialization"), dtype)).to(device)
+
+    start_NP = _stacked_starts(start_of, trials)
     if isinstance(graph.model, OwnModel):
         graph.model.place(dtype, device)
     multipliers = graph.model.lr_multipliers(trials[0].optimizer.kind)
@@ -201,8 +259,9 @@ def _network(
     return Problem(
         objective=graph.objective,
         training_objective=_accumulated(graph.training_objective, workload),
-        start_NP=torch.stack([starts[trial.seed.initialization] for trial in trials]).to(device),
+        start_NP=start_NP,
         layout=graph.layout,
+        start_of=start_of,
         batches=batches,
         batch_size=batch_size_of(workload, len(data.train)),
         gradient_clip_norm=workload.gradient_clip_norm,
@@ -210,9 +269,7 @@ def _network(
         average_decay=workload.average.decay if workload.average.kind == "ema" else None,
         evaluator=_evaluator(workload, graph, data, len(trials), dtype),
         evaluate_every_steps=workload.evaluation.every_steps,
-        reference_loss=_reference_loss(
-            workload, graph.model, starts[trials[0].seed.initialization], data, graph.layout
-        ),
+        reference_loss=_reference_loss(workload, graph.model, start_NP[0], data, graph.layout),
         lr_multiplier_P=graph.layout.spread(multipliers, dtype).to(device) if is_scaled else None,
         data=data,
         probe_key=probe_key,
@@ -259,6 +316,7 @@ def _alone(
         data=data,
         probe_key=torch.tensor(PROBE_KEY, device=device),
         layout=layout,
+        start_of=lambda _seed: start_P,  # that of the one trial: another's would need frozen parts of its own
         alone=objective,
     )
 

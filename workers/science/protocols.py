@@ -2,7 +2,7 @@
 
 Letters in names: N trials of a pack (n: some of them), P parameters of one trial, B batch, C classes, T steps.
 Everything that touches a pack is batched over its leading axis, elementwise between trials, and never syncs the host
-(probes alone may, where an iteration must know that it can stop).
+(probes and rules that search alone may, where an iteration must know that it can stop).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Batch:
     """What a loss is taken on: `tensors` go to the loss after the parameters.
 
     `stacked`: each tensor has a leading axis N, one batch per trial; else all trials share it. An analytic function has
-    no tensors.
+    no tensors, but for a label or for noise.
     """
 
     tensors: tuple[Tensor, ...] = ()
@@ -106,8 +106,19 @@ class Function(Protocol):
     def value(self, params_P: Tensor) -> Tensor:
         """f(w), a scalar; runs under vmap, grad and jvp: branches are torch.where."""
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian|| in closed form, a scalar: what probes are checked against; runs under vmap."""
+
     def start(self, start: Start) -> Tensor:
         """The starting point [P] in float64. Raises ValueError where the form does not fit the function."""
+
+
+@runtime_checkable
+class SeededFunction(Function, Protocol):
+    """One whose start and labels are random: where it starts no `start` can say."""
+
+    def draw_start(self, stream: torch.Generator) -> Tensor:
+        """The starting point [P] in float64, from the seed's initialization."""
 
 
 class Optimizer(Protocol):
@@ -149,7 +160,29 @@ class Optimizer(Protocol):
 
 
 Observation = dict[str, Tensor]
-"""What a closed loop may read: "loss" [n], the training batch's loss at the present parameters."""
+"""What a closed loop may read, each [n]: "loss", the training batch's at the present parameters; "peak_lr" in float64;
+"alive"; where it `needs_params`, "params" [n, P]; and where it `needs_gradient_norm`, "gradient_norm" of that batch in
+float64, before clipping."""
+
+LossAfter = Callable[[Tensor, Tensor], Tensor]
+"""(rates [n], which members ask [n]) -> losses [n] after an update at these rates."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Losses [n] of the present batch beyond training's own: a forward pass each, counted for the members who ask.
+
+    Parameters, optimizer state and random streams stay as they are.
+    """
+
+    after: LossAfter
+    """After an update at these rates, which is tried and taken back."""
+    at: Callable[[Tensor, Tensor], Tensor]
+    """(parameters [n, P], which members ask [n]) -> losses [n]."""
+
+
+Search = tuple[int, float, int]
+"""Member, the rate that a search found, its forward passes."""
 
 
 class ClosedLoopRule(Protocol):
@@ -160,18 +193,17 @@ class ClosedLoopRule(Protocol):
     negative gap was set to 0.
     """
 
-    optimum: Optimum
+    optimum: Optimum | None
+    needs_gradient_norm: bool
+    needs_params: bool
+    searches: list[Search]
+    """Those of the updates since it was last emptied: the loop tells them as events."""
 
     def init(self, n: int, dtype: torch.dtype, device: torch.device) -> State:
         """The state before the first update."""
 
-    def next(
-        self, state: State, observation: Observation, evaluate: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, State]:
-        """The rates [n] of the updates about to be made, and the next state (new tensors or the same ones).
-
-        `evaluate(params_nP) -> loss_n` spends extra forward passes on the present batch; they are counted.
-        """
+    def next(self, state: State, observation: Observation, evaluate: Evaluate) -> tuple[Tensor, State]:
+        """The rates [n] of the updates about to be made, and the next state (new tensors or the same ones)."""
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,62 @@
 """The learning rate of every trial at every step: known before the run, or found by a closed loop while it trains."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.schedules import Decay, SmoothnessLawWarmup
+from schemas.schedules import ClosedLoopWarmup, Decay, ReplayWarmup
 from schemas.trials import TrialSpec
 from workers.schedules import factors
 from workers.schedules.progress import Progress
 from workers.schedules.registry import DECAYS
-from workers.science.protocols import Batch, State, TrainingObjective
+from workers.science.protocols import Evaluate, State
 from workers.science.registry import build_rule
 
 NEVER = -1
 NO_LIMIT = 2**62
 
 
+@dataclass(frozen=True)
+class UpdateRow:
+    """What is known before an update is made."""
+
+    loss_N: Tensor
+    alive_N: Tensor
+    params_NP: Tensor
+    grads_NP: Tensor
+    loss_after: Callable[[Tensor, Tensor], Tensor]
+    """(rates [N], slots [n]) -> losses [n] of this step's batch after an update at these rates, taken back."""
+    loss_at: Callable[[Tensor, Tensor], Tensor]
+    """(parameters [n, P], slots [n]) -> losses [n] of this step's batch."""
+
+
 class OpenLoopRates:
     """peak_lr x factor(k) for the slots whose schedule is known before the run; 0 for the others."""
 
-    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, trials: Sequence[TrialSpec], peaks: Sequence[float], total_steps: int, device: torch.device
+    ) -> None:
         self._device = device
         curves = {trial.schedule: np.empty(0) for trial in trials}
+        self._replayed = {
+            slot: np.array(trial.schedule.warmup.rates) * (peaks[slot] / trial.schedule.warmup.peak_lr)
+            for slot, trial in enumerate(trials)
+            if isinstance(trial.schedule.warmup, ReplayWarmup)
+        }
         for schedule in curves:
-            is_closed_loop = isinstance(schedule.warmup, SmoothnessLawWarmup)
+            is_closed_loop = isinstance(schedule.warmup, ClosedLoopWarmup)
             curves[schedule] = np.zeros(total_steps) if is_closed_loop else factors(schedule, total_steps)
-        self._curves = [(trial.peak_lr, curves[trial.schedule]) for trial in trials]
+        self._curves = [(peak, curves[trial.schedule]) for peak, trial in zip(peaks, trials, strict=True)]
 
     def steps(self, first: int, last: int) -> Iterator[Tensor]:
         """[N] in float64 for each of the steps first ... last - 1; they go to the device at once."""
         rates_TN = np.stack([peak * curve[first:last] for peak, curve in self._curves], axis=1)
+        for slot, rates in self._replayed.items():  # a factor and its peak would come to another last digit
+            here = rates[first:last]
+            rates_TN[: len(here), slot] = here
         yield from torch.tensor(rates_TN, dtype=torch.float64, device=self._device).unbind()
 
 
@@ -45,7 +70,7 @@ class ClosedLoop:
 
     def __init__(
         self,
-        warmup: SmoothnessLawWarmup,
+        warmup: ClosedLoopWarmup,
         decay: Decay,
         slots: Sequence[int],
         peaks: Sequence[float],
@@ -68,14 +93,14 @@ class ClosedLoop:
             "forward_passes": torch.zeros(n, dtype=torch.int64, device=device),
         }
         self._own_names = tuple(self.state)
+        self.searches: list[tuple[int, int, float, int]] = []
+        """(slot, step, rate found, forward passes) since they were last taken."""
         self.state.update({f"rule.{name}": tensor for name, tensor in self._rule.init(n, dtype, device).items()})
 
-    def apply(
-        self, step: int, loss_N: Tensor, alive_N: Tensor, lr_N: Tensor, evaluate: Callable[[Tensor, Tensor], Tensor]
-    ) -> None:
-        """Writes the rates of update `step` into `lr_N`. `evaluate(params_nP, slots_n)`: losses on this batch."""
-        alive_n = alive_N.index_select(0, self._index_n)
-        rate_n = self._ask(loss_N, alive_n, evaluate)
+    def apply(self, step: int, row: "UpdateRow", lr_N: Tensor) -> None:
+        """Writes the rates of update `step` into `lr_N`."""
+        alive_n = row.alive_N.index_select(0, self._index_n)
+        rate_n = self._ask(step, row, alive_n, lr_N)
         capped_n = torch.minimum(rate_n, self._peak_n)
         ends_now_n = (capped_n >= self._peak_n) | (step + 1 >= self._max_steps)
         ends_now_n &= alive_n & (self.state["warmup_steps"] == NEVER)
@@ -85,16 +110,28 @@ class ClosedLoop:
             decayed_n = torch.minimum(decayed_n, rate_n)
         lr_N.index_copy_(0, self._index_n, torch.where(warmup_steps_n == NEVER, capped_n, decayed_n))
 
-    def _ask(self, loss_N: Tensor, alive_n: Tensor, evaluate: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        def counted(params_nP: Tensor) -> Tensor:
-            self.state["forward_passes"] += alive_n
-            return evaluate(params_nP, self._index_n)
+    def _ask(self, step: int, row: "UpdateRow", alive_n: Tensor, lr_N: Tensor) -> Tensor:
+        def after(rate_n: Tensor, asking_n: Tensor) -> Tensor:
+            self.state["forward_passes"] += asking_n
+            return row.loss_after(lr_N.index_copy(0, self._index_n, rate_n), self._index_n)
+
+        def at(params_nP: Tensor, asking_n: Tensor) -> Tensor:
+            self.state["forward_passes"] += asking_n
+            return row.loss_at(params_nP, self._index_n)
 
         remembered = {
             name.removeprefix("rule."): tensor for name, tensor in self.state.items() if name not in self._own_names
         }
-        observation = {"loss": loss_N.index_select(0, self._index_n)}
-        rate_n, remembered = self._rule.next(remembered, observation, counted)
+        loss_n = row.loss_N.index_select(0, self._index_n)
+        observation = {"loss": loss_n, "peak_lr": self._peak_n, "alive": alive_n}
+        if self._rule.needs_gradient_norm:
+            grads_nP = row.grads_NP.index_select(0, self._index_n)
+            observation["gradient_norm"] = torch.linalg.vector_norm(grads_nP, dim=1, dtype=torch.float64)
+        if self._rule.needs_params:
+            observation["params"] = row.params_NP.index_select(0, self._index_n)
+        rate_n, remembered = self._rule.next(remembered, observation, Evaluate(after, at))
+        self.searches += [(self.slots[n], step, rate, passes) for n, rate, passes in self._rule.searches]
+        self._rule.searches.clear()
         self.state.update({f"rule.{name}": tensor for name, tensor in remembered.items()})
         if "gap_clamped" in remembered:
             counted_n = self.state["gap_clamped_counted"]
@@ -118,14 +155,23 @@ class ClosedLoop:
 class PackRates:
     """The rates of a pack; what the closed loops remember is `state`."""
 
-    def __init__(self, trials: Sequence[TrialSpec], total_steps: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._open = OpenLoopRates(trials, total_steps, device)
-        groups: dict[tuple[SmoothnessLawWarmup, Decay], list[int]] = {}
+    def __init__(
+        self,
+        trials: Sequence[TrialSpec],
+        total_steps: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        peaks: Sequence[float] | None = None,
+    ) -> None:
+        """`peaks`: the rates, where trials state multiples; by default what they state."""
+        peaks = [trial.peak_lr for trial in trials] if peaks is None else peaks
+        self._open = OpenLoopRates(trials, peaks, total_steps, device)
+        groups: dict[tuple[ClosedLoopWarmup, Decay], list[int]] = {}
         for slot, trial in enumerate(trials):
-            if isinstance(trial.schedule.warmup, SmoothnessLawWarmup):
+            if isinstance(trial.schedule.warmup, ClosedLoopWarmup):
                 groups.setdefault((trial.schedule.warmup, trial.schedule.decay), []).append(slot)
         self.loops = [
-            ClosedLoop(warmup, decay, slots, [trials[slot].peak_lr for slot in slots], total_steps, dtype, device)
+            ClosedLoop(warmup, decay, slots, [peaks[slot] for slot in slots], total_steps, dtype, device)
             for (warmup, decay), slots in groups.items()
         ]
 
@@ -133,14 +179,17 @@ class PackRates:
         """[N] in float64 for each step: what the open loops say, to be handed to `close`."""
         return self._open.steps(first, last)
 
-    def close(
-        self, step: int, lr_N: Tensor, loss_N: Tensor, alive_N: Tensor, objective: TrainingObjective, batch: Batch
-    ) -> None:
+    def close(self, step: int, row: UpdateRow, lr_N: Tensor) -> None:
         """Lets the closed loops write their rates of update `step` into `lr_N`."""
         for loop in self.loops:
-            loop.apply(
-                step, loss_N, alive_N, lr_N, lambda params_nP, index_n: objective.loss(params_nP, batch.select(index_n))
-            )
+            loop.apply(step, row, lr_N)
+
+    def take_searches(self) -> list[tuple[int, int, float, int]]:
+        """(slot, step, rate found, forward passes) of the searches since the last call."""
+        found = [search for loop in self.loops for search in loop.searches]
+        for loop in self.loops:
+            loop.searches.clear()
+        return found
 
     def state(self) -> State:
         """What the closed loops remember, by name."""

@@ -6,7 +6,7 @@ A new kind is one file in its family's package and one line in that package's `B
 from schemas.functions import AnalyticFunction
 from schemas.plugins import PluginLoss, PluginModel, PluginOptimizer
 from schemas.probes import Probe as ProbeSpec
-from schemas.schedules import SmoothnessLawWarmup
+from schemas.schedules import ClosedLoopWarmup
 from schemas.workloads import Loss as LossSpec
 from schemas.workloads import Model as ModelSpec
 from schemas.workloads import TextModel
@@ -46,7 +46,7 @@ def build_optimizer(kind: str, hyperparameters: PackHyperparameters) -> Optimize
     return optimizers.BUILDERS[kind](hyperparameters)
 
 
-def build_rule(spec: SmoothnessLawWarmup) -> ClosedLoopRule:
+def build_rule(spec: ClosedLoopWarmup) -> ClosedLoopRule:
     """The closed loop of the members that share this warmup."""
     return rules.BUILDERS[spec.kind](spec)
 

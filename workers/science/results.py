@@ -2,7 +2,7 @@
 
 import math
 
-from schemas.schedules import SmoothnessLawWarmup
+from schemas.schedules import ClosedLoopWarmup
 from schemas.trials import Member, Outcome, TrialResult
 from workers.science.evaluation import COLUMNS, TEST_COLUMNS
 from workers.science.history import NOT_YET, History
@@ -14,9 +14,19 @@ FORWARD_PASS_GRADIENTS = 1 / 3
 
 
 def trial_result(
-    member: Member, history: History, problem: Problem, total_steps: int, forward_passes: int
+    member: Member,
+    history: History,
+    problem: Problem,
+    total_steps: int,
+    forward_passes: int,
+    peak_lr: float | None = None,
 ) -> TrialResult:
-    """The result of `member` once its pack is done; `forward_passes`: those that its closed loop asked for."""
+    """The result of `member` once its pack is done.
+
+    Args:
+        forward_passes: those that its closed loop asked for.
+        peak_lr: the rate, where it states a multiple.
+    """
     slot = member.slot
     floats = {name: float(array[slot]) for name, array in history.floats.items()}
     end_step = int(history.end_step[slot])
@@ -40,6 +50,8 @@ def trial_result(
         max_lr_applied=floats["max_lr_applied"],
         gradients=gradients + FORWARD_PASS_GRADIENTS * forward_passes,
         hvps=int(history.counts["hvps"][slot]),
+        peak_lr=peak_lr,
+        forward_passes=forward_passes,
     )
 
 
@@ -53,7 +65,7 @@ def _outcome(reason: str, floats: dict[str, float], problem: Problem) -> Outcome
 
 def _warmup_steps(member: Member, history: History, total_steps: int) -> int | None:
     schedule = member.trial.schedule
-    if not isinstance(schedule.warmup, SmoothnessLawWarmup):
+    if not isinstance(schedule.warmup, ClosedLoopWarmup):
         return schedule.warmup_steps(total_steps)
     realised = int(history.counts["warmup_steps"][member.slot])
     return None if realised == NOT_YET else realised

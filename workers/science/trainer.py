@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from schemas.trials import PackTask, TrialResult
+from schemas.schedules import CatapultStartWarmup
+from schemas.trials import Member, PackTask, TrialResult
 from schemas.workloads import Analytic, Workload
+from workers.laws import steps_saved, steps_to_peak
 from workers.science import tables
 from workers.science.datasets import DataArrays
 from workers.science.device import prepare
 from workers.science.history import NOT_YET, History
-from workers.science.outcome import DIVERGED, reason_of_end
+from workers.science.outcome import DIVERGED, NO_POSITIVE_SHARPNESS, reason_of_end
 from workers.science.probing import READING, PackProbes
 from workers.science.problem import build_problem
 from workers.science.protocols import ChunkColumns
 from workers.science.rates import PackRates
 from workers.science.results import trial_result
+from workers.science.start_sharpness import start_sharpness
 from workers.science.training import Rows, TrainingLoop
 
 STATE_FORMAT = 1
@@ -44,12 +48,24 @@ class PackTrainer:
         if not task.stacked and task.size != 1:
             raise ValueError(f"size: got {task.size}, allowed 1 for a pack that is not stacked")
         self._problem = build_problem(task.workload, trials, data, self._device, stacked=task.stacked)
-        self._rates = PackRates(trials, self.total_steps, self._problem.start_NP.dtype, self._device)
-        self._probes = PackProbes(task.probes, task.members, self._problem)
         is_member = [slot in by_slot for slot in range(task.size)]
+        units = start_sharpness(self._problem, trials)
+        self._units = {slot: unit for slot, unit in enumerate(units) if unit is not None and is_member[slot]}
+        # 0 where there is no unit: that trial never begins
+        peaks = [
+            trial.peak_lr if unit is None else unit.peak_lr(trial.peak_lr) if unit.is_unit else 0.0
+            for trial, unit in zip(trials, units, strict=True)
+        ]
+        self._peaks = peaks
+        self._rates = PackRates(trials, self.total_steps, self._problem.start_NP.dtype, self._device, peaks)
+        self._probes = PackProbes(task.probes, task.members, self._problem)
         optimizers = [trial.optimizer for trial in trials]
-        self._loop = TrainingLoop(self._problem, optimizers, self._rates, self._probes, is_member)
-        self._history = History(task.size)
+        without = {slot: NO_POSITIVE_SHARPNESS for slot, unit in self._units.items() if not unit.is_unit}
+        begins = [is_in and slot not in without for slot, is_in in enumerate(is_member)]
+        self._loop = TrainingLoop(self._problem, optimizers, self._rates, self._probes, begins)
+        self._history = History(task.size, without)
+        for slot, unit in self._units.items():
+            self._history.spend([slot], np.array([unit.num_gradients]), np.array([unit.num_hvps]))
         self._is_analytic = isinstance(task.workload, Analytic)
         self.position = 0
         self.done = False
@@ -77,9 +93,15 @@ class PackTrainer:
         assert self.done
         passes = self._rates.per_slot("forward_passes", self._task.size, 0)
         return [
-            trial_result(member, self._history, self._problem, self.total_steps, passes[member.slot])
+            trial_result(
+                member, self._history, self._problem, self.total_steps, passes[member.slot], self._peak_lr(member)
+            )
             for member in self._members
         ]
+
+    def _peak_lr(self, member: Member) -> float | None:
+        unit = self._units.get(member.slot)
+        return None if unit is None else unit.peak_lr(member.trial.peak_lr)
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, flat: numpy arrays, and values that JSON holds, by name."""
@@ -142,7 +164,7 @@ class PackTrainer:
             "steps": tables.steps_table(rows, own, self._members),
             "evaluations": tables.evaluations_table(rows.evaluations, self._history.end_step, self._members),
             "probes": tables.probes_table(rows.readings, self._history.end_step, self._members, self._probes),
-            "events": tables.events_table(self._events(training_before)),
+            "events": tables.events_table(self._events(training_before, is_first=rows.first_step == 0)),
             "timings": tables.timings_table(self._timings() if self.done else {}),
         }
         last_step = self.total_steps if has_ended_row else self.position - 1
@@ -171,12 +193,41 @@ class PackTrainer:
             spent = dict(zip(READING, values, strict=False))
             self._history.spend(slots, counts * spent["num_gradients"] * share, counts * spent["num_hvps"])
 
-    def _events(self, training_before: Any) -> list[tables.Event]:
+    def _found(self, member: Member, rate: float, passes: int) -> dict[str, float | str]:
+        """What a search found; of catapult_start also what it saves against a linear warmup of the same W."""
+        found: dict[str, float | str] = {"rate": rate, "forward_passes": passes}
+        warmup, peak = member.trial.schedule.warmup, self._peaks[member.slot]
+        if isinstance(warmup, CatapultStartWarmup):
+            length = warmup.length(self.total_steps)
+            found["steps_to_peak"] = steps_to_peak(length, rate, peak)
+            found["steps_saved"] = steps_saved(length, rate, peak, passes)
+        return found
+
+    def _resolved(self, member: Member) -> dict[str, float | str]:
+        unit, unit_of = self._units[member.slot], member.trial.relative_to
+        assert unit_of is not None
+        return {
+            "multiple": member.trial.peak_lr,
+            unit_of.quantity: unit.value,
+            "lower": unit.lower,
+            "upper": unit.upper,
+            "peak_lr": unit.peak_lr(member.trial.peak_lr),
+            "num_gradients": unit.num_gradients,
+            "num_hvps": unit.num_hvps,
+        }
+
+    def _events(self, training_before: Any, *, is_first: bool) -> list[tables.Event]:
         history, size = self._history, self._task.size
+        searches = self._rates.take_searches()
         warmup_steps = self._rates.per_slot("warmup_steps", size, NOT_YET)
         clamped = self._rates.per_slot("gap_clamped_counted", size, 0)
         events: list[tables.Event] = []
-        for slot, name in ((member.slot, member.trial.trial_id) for member in self._members):
+        for member in self._members:
+            slot, name = member.slot, member.trial.trial_id
+            if is_first and slot in self._units:
+                events.append((name, 0, "peak_lr_resolved", self._resolved(member)))
+            for _, step, rate, passes in (each for each in searches if each[0] == slot):
+                events.append((name, step, "rate_search", self._found(member, rate, passes)))
             if history.counts["warmup_steps"][slot] == NOT_YET and warmup_steps[slot] != NOT_YET:
                 history.counts["warmup_steps"][slot] = warmup_steps[slot]
                 events.append((name, warmup_steps[slot] - 1, "warmup_ended", {"warmup_steps": warmup_steps[slot]}))

@@ -8,6 +8,7 @@ once.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from workers.science.own.optimizers import TorchOptimizer
 from workers.science.probing import PackProbes, Reading
 from workers.science.problem import Problem
 from workers.science.protocols import Batch, State
-from workers.science.rates import PackRates
+from workers.science.rates import PackRates, UpdateRow
 from workers.science.registry import build_optimizer
 
 ROW = ("train_loss", "gradient_norm", "update_norm", "parameter_sum")
@@ -173,7 +174,8 @@ class TrainingLoop:
         objective = self._problem.training_objective
         loss_N, grads_NP = objective.loss_and_grad(self.params_NP, batch)
         self._mask(step, loss_N, parameter_sum_N)
-        self._rates.close(step, lr_N, loss_N, self.alive_N, objective, batch)
+        after, at = partial(self._loss_after, grads_NP, batch), partial(self._loss_at, batch)
+        self._rates.close(step, UpdateRow(loss_N, self.alive_N, self.params_NP, grads_NP, after, at), lr_N)
         self.optimizer_state["lr"].copy_(lr_N)
         self._probes.before(step, self.params_NP, lr_N, self.alive_N)
         saved = self._probes.save(step, self.params_NP)
@@ -182,6 +184,21 @@ class TrainingLoop:
         self._probes.after(step, saved, self.params_NP, lr_N, self.alive_N)
         torch.stack((loss_N, norm_N, update_norm_N, parameter_sum_N), out=out_row)
         return next_sum_N
+
+    def _loss_after(self, grads_NP: Tensor, batch: Batch, lr_N: Tensor, index_n: Tensor) -> Tensor:
+        """Losses [n] on `batch` after an update at `lr_N` [N], made on copies."""
+        state = {name: tensor.clone() for name, tensor in self.optimizer_state.items()}
+        state["lr"].copy_(lr_N)
+        coefficients = self._optimizer.coefficients(state)
+        grads_NP, update_NP = grads_NP.clone(), torch.empty_like(grads_NP)
+        if self._problem.gradient_clip_norm is not None:
+            norm_N = torch.linalg.vector_norm(grads_NP, dim=1)
+            grads_NP.mul_((self._problem.gradient_clip_norm / (norm_N + CLIP_EPSILON)).clamp(max=1.0).unsqueeze(1))
+        self._optimizer.update(grads_NP, state, self.params_NP, coefficients, update_NP)
+        return self._loss_at(batch, (self.params_NP + update_NP).index_select(0, index_n), index_n)
+
+    def _loss_at(self, batch: Batch, params_nP: Tensor, index_n: Tensor) -> Tensor:
+        return self._problem.training_objective.loss(params_nP, batch.select(index_n))
 
     def _mask(self, step: int, loss_N: Tensor, parameter_sum_N: Tensor) -> None:
         """Ends the trials whose row says so: not finite, too large, or at their stop."""

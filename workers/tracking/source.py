@@ -33,6 +33,7 @@ from workers.tracking.publications import (
     TrialPublication,
     end_status,
 )
+from workers.tracking.rates import rate_name, rate_params
 
 log = logging.getLogger("warmup_bench.tracking")
 
@@ -192,7 +193,7 @@ class LedgerSource:
         self._pending[key] = PublicationRow(row.trial_id, row.run_id or "", row.durable_steps, row.is_final)
         return TrialPublication(
             key=key,
-            name=f"{trial.schedule} {trial.optimizer} lr={trial.peak_lr:.4g} seed={Seed(**trial.seed).label}",
+            name=f"{trial.schedule} {trial.optimizer} {self._rate(trial)} seed={Seed(**trial.seed).label}",
             params=self._params(trial) | {"seed": Seed(**trial.seed).label},
             tags={
                 "warmup_bench.trial_id": trial.trial_id,
@@ -268,11 +269,14 @@ class LedgerSource:
             "optimizer": trial.optimizer,
             "schedule": trial.schedule,
             "warmup_steps": steps,
-            "peak_lr": trial.peak_lr,
+            **rate_params(trial, self._study.multiples),
             **_leaves("workload", workload.model_dump(mode="json")),
             **_leaves("optimizer", optimizer.model_dump(mode="json")),
             **_leaves("schedule", schedule.model_dump(mode="json")),
         }
+
+    def _rate(self, trial: TrialRow) -> str:
+        return rate_name(trial, self._study.multiples)
 
     def _cells(self) -> Sequence[TrialPublication]:
         """One run per cell whose trials are all final: means over seeds, the curves stay in the result folder."""
@@ -302,7 +306,7 @@ class LedgerSource:
         ended = [trial.finished_at for trial in trials if trial.finished_at is not None]
         return TrialPublication(
             key=key,
-            name=f"{first.schedule} {first.optimizer} lr={first.peak_lr:.4g} ({len(trials)} seeds)",
+            name=f"{first.schedule} {first.optimizer} {self._rate(first)} ({len(trials)} seeds)",
             params=self._params(first),
             tags={"warmup_bench.cell_id": cell_id},
             # One point per seed: a cell that got more seeds has another number of points, so its run is not yet whole.

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from workers.analysis.figures.model import Axis, Figure, Heat, Panel, numbers
-from workers.analysis.figures.source import FigureSource
+from workers.analysis.figures.source import FigureSource, rate_axis
 from workers.analysis.plain import number, padded
 from workers.analysis.ranking import Group
 
@@ -43,7 +43,7 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     )
     return Panel(
         group.label,
-        Axis("peak learning rate", categories=tuple(number(rate, 3) for rate in rates)),
+        Axis(rate_axis(group), categories=tuple(number(rate, 3) for rate in rates)),
         Axis("schedule", categories=tuple(shorten(row) for row in rows)),
         heat=heat if known else None,
         note=source.note(group),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from workers.analysis.figures.model import Axis, Figure, Panel, Series, numbers
-from workers.analysis.figures.source import FigureSource
+from workers.analysis.figures.source import FigureSource, rate_axis
 from workers.analysis.ranking import Contender, Group
 
 NAME = "metric_over_peak_lr"
@@ -32,7 +32,7 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     log = not group.higher_is_better and bool((cells[["mean", "low"]].to_numpy() > 0).all())
     return Panel(
         group.label,
-        Axis("peak learning rate", log=bool((cells["rate"] > 0).all())),
+        Axis(rate_axis(group), log=bool((cells["rate"] > 0).all())),
         Axis(f"final {group.metric.replace('_', ' ')}{unit}", log=log),
         (*drawn, *_marks(cells)) if drawn else (),
         note=source.note(group),

@@ -89,3 +89,8 @@ def curve_over_seeds(rows: pd.DataFrame, value: str) -> pd.DataFrame:
         return curve
     part = np.arange(len(curve)) // every
     return curve.groupby(part).agg({"step": "first", "median": "median", "low": "min", "high": "max"})
+
+
+def rate_axis(group: Group) -> str:
+    """The title of an axis of peak learning rates."""
+    return "peak learning rate" + (f" (x {group.rate_unit} at the start)" if group.rate_unit else "")

@@ -13,6 +13,7 @@ from workers.science.functions.quadratic import QuadraticFunction
 from workers.science.functions.quadratic_then_exponential import QuadraticThenExponentialFunction
 from workers.science.functions.river_valley import RiverValleyFunction
 from workers.science.functions.scalar_net import ScalarNetFunction
+from workers.science.functions.two_layer_linear import TwoLayerLinearFunction
 from workers.science.protocols import Function
 
 BUILDERS: Mapping[str, Callable[[Any], Function]] = {
@@ -26,5 +27,6 @@ BUILDERS: Mapping[str, Callable[[Any], Function]] = {
     "river_valley": RiverValleyFunction,
     "quadratic_then_exponential": QuadraticThenExponentialFunction,
     "flat_then_exponential": FlatThenExponentialFunction,
+    "two_layer_linear": TwoLayerLinearFunction,
 }
 """kind -> builder from its spec (schemas.workloads)."""

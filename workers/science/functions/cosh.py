@@ -26,6 +26,10 @@ class CoshFunction:
         """f(w)."""
         return cosh_wall(params_P[0], self._k0, self._k1)
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        return self._k0 * torch.cosh(math.sqrt(self._k1) * params_P[0])
+
     def start(self, start: Start) -> Tensor:
         """The right-hand point of that gap, or the given point."""
         return from_point_or_gap(start, 1, lambda gap: cosh_point(gap, self._k0, self._k1))

@@ -24,6 +24,10 @@ class ExponentialFunction:
         """f(w)."""
         return torch.exp(-params_P[0])
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        return torch.exp(-params_P[0])
+
     def start(self, start: Start) -> Tensor:
         """-log(gap), or the given point."""
         return from_point_or_gap(start, 1, lambda gap: -math.log(gap))

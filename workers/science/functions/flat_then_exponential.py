@@ -29,6 +29,11 @@ class FlatThenExponentialFunction:
         z = math.sqrt(self._h1) * params_P[0]
         return torch.where(z.abs() <= 1.0, 0.5 * z.square() + 0.5, torch.exp(z.abs() - 1.0))
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        z = math.sqrt(self._h1) * params_P[0]
+        return self._h1 * torch.where(z.abs() <= 1.0, 1.0, torch.exp(z.abs() - 1.0))
+
     def start(self, start: Start) -> Tensor:
         """The right-hand point of that gap, or the given point."""
         return from_point_or_gap(start, 1, self._at_gap)

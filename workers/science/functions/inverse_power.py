@@ -24,6 +24,11 @@ class InversePowerFunction:
         w = params_P[0]
         return torch.where(w > 0, w.pow(-self._q), torch.inf)
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        w = params_P[0]
+        return torch.where(w > 0, self._q * (self._q + 1.0) * w.pow(-self._q - 2.0), torch.inf)
+
     def start(self, start: Start) -> Tensor:
         """gap^(-1/q), or the given point, which must be above 0."""
         point = from_point_or_gap(start, 1, lambda gap: gap ** (-1.0 / self._q))

@@ -25,6 +25,10 @@ class LogisticFunction:
         """f(w)."""
         return -torch.nn.functional.logsigmoid(params_P[0])
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        return torch.sigmoid(params_P[0]) * torch.sigmoid(-params_P[0])
+
     def start(self, start: Start) -> Tensor:
         """-log(exp(gap) - 1), or the given point."""
         # log(e^g - 1) = g + log(1 - e^-g): no overflow for a large gap, no cancellation for a small one

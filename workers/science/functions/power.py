@@ -22,6 +22,10 @@ class PowerFunction:
         """f(w)."""
         return params_P[0].pow(self._p)
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        return self._p * (self._p - 1) * params_P[0].pow(self._p - 2)
+
     def start(self, start: Start) -> Tensor:
         """gap^(1/p), or the given point."""
         return from_point_or_gap(start, 1, lambda gap: gap ** (1.0 / self._p))

@@ -25,6 +25,10 @@ class QuadraticFunction:
         """f(w)."""
         return 0.5 * (self._eigenvalues_P.to(params_P) * params_P.square()).sum()
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        return self._eigenvalues_P.to(params_P).abs().amax()
+
     def start(self, start: Start) -> Tensor:
         """The given point; for one positive eigenvalue also the right-hand point of a gap."""
         eigenvalue = self._eigenvalues_P[0].item()

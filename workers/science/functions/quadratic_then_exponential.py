@@ -26,6 +26,11 @@ class QuadraticThenExponentialFunction:
         w = params_P[0]
         return torch.where(w.abs() <= 1.0, w.square(), 2.0 * torch.exp(w.abs() - 1.0) - 1.0)
 
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        w = params_P[0]
+        return 2.0 * torch.where(w.abs() <= 1.0, 1.0, torch.exp(w.abs() - 1.0))
+
     def start(self, start: Start) -> Tensor:
         """The right-hand point of that gap, or the given point."""
         return from_point_or_gap(

@@ -1,5 +1,7 @@
 """A steep wall and a flat river: (k0/k1)(cosh(sqrt(k1) a) - 1) + 1/2 sum_i eigenvalue_i b_i^2."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,11 @@ class RiverValleyFunction:
         """f(w)."""
         river = 0.5 * (self._eigenvalues_m.to(params_P) * params_P[1:].square()).sum()
         return cosh_wall(params_P[0], self._k0, self._k1) + river
+
+    def hessian_norm(self, params_P: Tensor) -> Tensor:
+        """||Hessian||."""
+        wall = self._k0 * torch.cosh(math.sqrt(self._k1) * params_P[0])
+        return torch.maximum(wall, self._eigenvalues_m.to(params_P).amax())
 
     def start(self, start: Start) -> Tensor:
         """From `per_block`, or the given point."""

@@ -1,82 +1,15 @@
 """The rate that a smoothness law allows at the present gap: small where the loss is high, which is a warmup."""
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
-from schemas.schedules import GivenOptimum, RunningMinimumOptimum, SmoothnessLawWarmup
 from workers.laws import rule_rate
-from workers.science.protocols import Observation, State
+from workers.science.protocols import Observation
+from workers.science.rules.gap_rule import GapRule
 
 
-class SmoothnessLawRule:
-    """rate = scale x rule(gap), gap = signal - optimum (workers.laws.rule_rate has the three rules and their sources).
+class SmoothnessLawRule(GapRule):
+    """rate = scale x rule(gap) (workers.laws.rule_rate has the three rules and their sources)."""
 
-    The signal is the training batch's loss, or its moving average e <- d e + (1 - d) loss from e = first loss, both as
-    they were `lag` steps ago (the first one until then). A negative gap is set to 0 and counted, one row at a time; a
-    given optimum above the first loss is refused. Cost: nothing beyond the loss that training has anyway.
-    """
-
-    def __init__(self, spec: SmoothnessLawWarmup) -> None:
-        self.optimum = spec.optimum
-        self._spec = spec
-        self._was_checked = False
-
-    def init(self, n: int, dtype: torch.dtype, device: torch.device) -> State:
-        """float64 whatever the parameters' dtype: near the optimum the gap is a small difference."""
-        zero_n = torch.zeros(n, dtype=torch.float64, device=device)
-        return {
-            "steps": torch.zeros(n, dtype=torch.int64, device=device),
-            "gap_clamped": torch.zeros(n, dtype=torch.int64, device=device),
-            "average": zero_n,
-            "minimum": torch.full_like(zero_n, torch.inf),
-            "signals": torch.zeros(n, self._spec.signal.lag + 1, dtype=torch.float64, device=device),
-        }
-
-    def next(
-        self, state: State, observation: Observation, evaluate: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, State]:
-        """The rates [n] in float64, infinite where the law allows any. `evaluate` is not used.
-
-        Raises:
-            ValueError: a given optimum is above a member's first loss.
-        """
-        loss_n = observation["loss"].to(torch.float64)
-        is_first_n = state["steps"] == 0
-        self._check_optimum(loss_n, is_first_n)
-
-        average_n = torch.where(is_first_n, loss_n, torch.lerp(loss_n, state["average"], self._spec.signal.ema_decay))
-        newest_n = average_n if self._spec.signal.source == "ema" else loss_n
-        shifted = torch.cat((state["signals"][:, 1:], newest_n[:, None]), 1)
-        signals = torch.where(is_first_n[:, None], newest_n[:, None], shifted)
-        signal_n = signals[:, 0]  # `lag` steps old
-        minimum_n = torch.minimum(state["minimum"], signal_n)
-
-        gap_n = signal_n - self._infimum(minimum_n)
-        rate_n = self._spec.scale * rule_rate(self._spec, gap_n.clamp(min=0.0))
-        return rate_n, {
-            "steps": state["steps"] + 1,
-            "gap_clamped": state["gap_clamped"] + (gap_n < 0),
-            "average": average_n,
-            "minimum": minimum_n,
-            "signals": signals,
-        }
-
-    def _infimum(self, minimum_n: Tensor) -> Tensor | float:
-        if isinstance(self.optimum, GivenOptimum):
-            return self.optimum.value
-        return minimum_n if isinstance(self.optimum, RunningMinimumOptimum) else 0.0
-
-    def _check_optimum(self, loss_n: Tensor, is_first_n: Tensor) -> None:
-        # Reading the loss makes the host wait, so this is done in the first call alone. After a resume no member is at
-        # its first step, and a loss below the optimum is then a gap to clamp.
-        if self._was_checked or not isinstance(self.optimum, GivenOptimum):
-            return
-        self._was_checked = True
-        first_losses = loss_n[is_first_n & (loss_n < self.optimum.value)]
-        if len(first_losses) > 0:
-            raise ValueError(
-                f"warmup.optimum.value: got {self.optimum.value!r}, allowed at most {first_losses.min().item()!r}, "
-                "the loss at the start"
-            )
+    def rate_at(self, gap_n: Tensor, observation: Observation) -> Tensor:
+        """rule(gap)."""
+        return rule_rate(self._spec, gap_n)
