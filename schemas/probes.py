@@ -1,7 +1,7 @@
 """What is measured while training, without touching it."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,29 +15,93 @@ class ProbeBatch(Spec):
     count: PositiveInt = 1
 
 
-class SecantSmoothness(Spec):
-    """||g(w_{k+1}) - g(w_k)|| / ||w_{k+1} - w_k|| on one fixed probe batch, along the update. Cost: 2 gradients."""
+class _Probe(Spec):
+    """When a probe is taken. What a point costs: gradients and HVPs per batch, and whether it takes as many as needed."""
 
     name: Name | None = None
-    kind: Literal["secant_smoothness"]
     every_steps: PositiveInt
     during_warmup: NonNegativeInt = 0
-    batch: ProbeBatch = ProbeBatch()
+
+    gradients_per_batch: ClassVar[int]
+    hvps_per_batch: ClassVar[int] = 0
+    is_iterative: ClassVar[bool] = False
+
+    @property
+    def takes_hvps(self) -> bool:
+        """Whether it differentiates twice."""
+        return self.is_iterative or self.hvps_per_batch > 0
 
 
-class Sharpness(Spec):
-    """The largest algebraic eigenvalue of the Hessian by batched Lanczos. Cost: a gradient, and 2 for each HVP."""
+class _Eigenvalue(_Probe):
+    """An eigenvalue by batched Lanczos: a gradient, and as many products as it takes, `max_hvps` a batch at most."""
 
-    name: Name | None = None
-    kind: Literal["sharpness"]
-    every_steps: PositiveInt
-    during_warmup: NonNegativeInt = 0
+    gradients_per_batch: ClassVar[int] = 1
+    is_iterative: ClassVar[bool] = True
+
     relative_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
     max_hvps: Annotated[int, Field(ge=4, le=200)] = 24
     batch: ProbeBatch = ProbeBatch()
 
 
-Probe = Annotated[SecantSmoothness | Sharpness, Field(discriminator="kind")]
+class SecantSmoothness(_Probe):
+    """||g(w_{k+1}) - g(w_k)|| / ||w_{k+1} - w_k|| on one fixed probe batch, along the update. Cost: 2 gradients."""
+
+    gradients_per_batch: ClassVar[int] = 2
+
+    kind: Literal["secant_smoothness"]
+    batch: ProbeBatch = ProbeBatch()
+
+
+class Sharpness(_Eigenvalue):
+    """The largest algebraic eigenvalue of the Hessian by batched Lanczos. Cost: a gradient, and 2 for each HVP."""
+
+    kind: Literal["sharpness"]
+
+
+class HessianNorm(_Eigenvalue):
+    """The largest magnitude of the Hessian's eigenvalues, of either sign."""
+
+    kind: Literal["hessian_norm"]
+
+
+class MostNegativeEigenvalue(_Eigenvalue):
+    """The smallest algebraic eigenvalue of the Hessian."""
+
+    kind: Literal["most_negative_eigenvalue"]
+
+
+class PreconditionedSharpness(_Eigenvalue):
+    """The largest eigenvalue of P^-1/2 H P^-1/2, P the optimizer's preconditioner in the step about to be made."""
+
+    kind: Literal["preconditioned_sharpness"]
+
+
+class GaussNewton(_Eigenvalue):
+    """The largest eigenvalue of the Gauss-Newton matrix: the Hessian without the outputs' own curvature."""
+
+    kind: Literal["gauss_newton"]
+
+
+class DirectionalSharpness(_Probe):
+    """d^T H d / ||d||^2 along the update d. Cost: a gradient and one HVP."""
+
+    gradients_per_batch: ClassVar[int] = 1
+    hvps_per_batch: ClassVar[int] = 1
+
+    kind: Literal["directional_sharpness"]
+    batch: ProbeBatch = ProbeBatch()
+
+
+Probe = Annotated[
+    SecantSmoothness
+    | Sharpness
+    | HessianNorm
+    | MostNegativeEigenvalue
+    | PreconditionedSharpness
+    | GaussNewton
+    | DirectionalSharpness,
+    Field(discriminator="kind"),
+]
 
 
 def probe_steps(every_steps: int, during_warmup: int, total: int, warmup_steps: int, stride: int = 1) -> list[int]:

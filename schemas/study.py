@@ -29,6 +29,7 @@ from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
 from schemas.plugins import PluginSource, own_parts, sources_of
+from schemas.probe_checks import probe_problems
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
 from schemas.salvage import refused_places, without_places
@@ -332,6 +333,7 @@ def _cross_problems(
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
+    problems += probe_problems(fields.probes, found)
     if not fields.link:
         problems += warmup_problems(found, steps_known) + optimizer_problems(found)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):

@@ -18,6 +18,7 @@ class SecantSmoothnessProbe:
     """
 
     needs_next = True
+    needs_preconditioner = False
 
     def __init__(self, spec: SecantSmoothness) -> None:
         self.name = probe_name(spec)
