@@ -16,7 +16,7 @@ class ProbeBatch(Spec):
 
 
 class _Probe(Spec):
-    """When a probe is taken. What a point costs: gradients and HVPs per batch, and whether it takes as many as needed."""
+    """When a probe is taken; and what a point costs: gradients and HVPs per batch, or as many HVPs as it takes."""
 
     name: Name | None = None
     every_steps: PositiveInt

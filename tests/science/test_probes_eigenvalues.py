@@ -94,10 +94,10 @@ def ask(
 def dense_matrices(objective: PackObjective, batch: Batch, params_P: Tensor) -> tuple[Tensor, Tensor]:
     """Hessian and Gauss-Newton matrix, by reverse over reverse and from the whole Jacobian."""
     trial_loss, network = objective._trial_loss, objective._network
-    hessian = torch.func.jacrev(torch.func.jacrev(lambda p: trial_loss(p, *batch.tensors)))(params_P)
+    hessian = torch.func.jacrev(torch.func.grad(lambda p: trial_loss(p, *batch.tensors)))(params_P)
     at = network.outputs(params_P, *batch.tensors)
     jacobian = torch.func.jacrev(lambda p: network.outputs(p, *batch.tensors))(params_P).reshape(at.numel(), -1)
-    curved = torch.func.jacrev(torch.func.jacrev(lambda o: network.loss(o, *batch.tensors)))(at)
+    curved = torch.func.jacrev(torch.func.grad(lambda o: network.loss(o, *batch.tensors)))(at)
     return hessian, jacobian.T @ curved.reshape(at.numel(), at.numel()) @ jacobian
 
 

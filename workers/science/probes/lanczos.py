@@ -250,7 +250,7 @@ def _ritz_pairs(diagonal: Reals, off: Reals) -> tuple[Reals, Reals]:
 
 
 def _chosen(values: Reals, vectors: Reals, last_off: Reals, *, by_magnitude: bool) -> tuple[Reals, Reals, Reals]:
-    """Eigenvalue [n] and eigenvector [n, m] asked for, and how large the other end may be [n] (0 where it is no rival)."""
+    """Eigenvalue [n] and eigenvector [n, m] asked for, and how large the other end may be [n], 0 if it is no rival."""
     top, coordinates, rivals = values[:, -1], vectors[:, :, -1], np.zeros(len(values))
     if not by_magnitude:
         return top, coordinates, rivals
