@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "warmup": ("polyak", "riabinin"),
     "optimum": ("fitted",),
     "decay": (),
-    "probe": ("gradient_noise",),
+    "probe": (),
 }  # fmt: skip
 """Family -> kinds that are named in the contract and not built."""
 

@@ -1,4 +1,4 @@
-"""What a probe and the parts of a study say against each other: no preconditioner, no outputs."""
+"""What a probe and the parts of a study say against each other: no preconditioner, no outputs, no batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,9 +6,16 @@ from typing import Any
 from schemas.entries import Entry
 from schemas.errors import Problem
 from schemas.plugins import PluginOptimizer
-from schemas.probes import GaussNewton, PreconditionedSharpness, Probe
+from schemas.probes import GaussNewton, GradientNoise, PreconditionedSharpness, Probe, SecantNoise
 from schemas.problems import show
 from schemas.workloads import Analytic
+
+_NOT_OF_A_FUNCTION = {
+    "gauss_newton": ("sharpness", "outputs that a loss is taken of"),
+    "gradient_noise": ("another kind", "batches that could differ"),
+    "secant_noise": ("secant_smoothness", "batches that could differ"),
+}
+"""Kind -> (what may stand in its place, what an analytic function lacks)."""
 
 
 def probe_problems(probes: Sequence[Probe], axes: Mapping[str, tuple[Entry, ...]]) -> list[Problem]:
@@ -21,8 +28,9 @@ def probe_problems(probes: Sequence[Probe], axes: Mapping[str, tuple[Entry, ...]
         where = f"probes[{index}].kind"
         for allowed in _without_preconditioner(axes) if isinstance(probe, PreconditionedSharpness) else ():
             problems[Problem(where, show(probe.kind), allowed)] = None
-        for name in _analytic(axes) if isinstance(probe, GaussNewton) else ():
-            allowed = f"sharpness with workload {name}: an analytic function has no outputs that a loss is taken of"
+        for name in _analytic(axes) if isinstance(probe, GaussNewton | GradientNoise | SecantNoise) else ():
+            other, lacks = _NOT_OF_A_FUNCTION[probe.kind]
+            allowed = f"{other} with workload {name}: an analytic function has no {lacks}"
             problems[Problem(where, show(probe.kind), allowed)] = None
     return list(problems)
 

@@ -358,7 +358,10 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
     if not fields.plugins:  # a study without parts of its own keeps the hash that it had before there were any
         del document["plugins"]
     for index, probe in enumerate(fields.probes):
-        document["probes"][index]["name"] = probe_name(probe)
+        said = document["probes"][index]
+        said["name"] = probe_name(probe)
+        if said.get("points") == "endpoint":  # a field that came later, too
+            del said["points"]
     for axis, entries in axes.items():
         document[axis] = [resolved_entry(entry) for entry in entries]
     return document
