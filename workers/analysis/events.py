@@ -20,7 +20,7 @@ edge_of_stability       (arXiv 2103.00065, 2207.14484) at least MIN_READINGS rea
                         EDGE, at least one of them at 1 or above.
 regime                  (arXiv 2406.09405) by the change of log lambda (least squares) up to the first reading above
                         tau; without one, until the end of the warmup, or of the run where the warmup has fewer than
-                        MIN_OF_REGIME readings; from a start above tau, until it is below, MIN_READINGS at most.
+                        MIN_OF_REGIME readings. From a start above tau: what is left of lambda once it is back.
                         C1 it grows by more than REGIME_CHANGE, C2 it falls by more, C3 neither.
 
 Smaller batches lower the late thresholds of momentum and adam: the edge is then passed below tau, and not seen here.
@@ -221,7 +221,10 @@ def _regime(readings: _Readings, warmup_steps: int) -> Iterator[Happened]:
     if count < MIN_OF_REGIME:
         return
     step, sharpness = readings.step[:count].astype(float), readings.sharpness[:count]
-    change = math.exp(float(np.polyfit(step, np.log(sharpness), 1)[0]) * float(np.ptp(step)))
+    if readings.above[0]:
+        change = float(sharpness[-1] / sharpness[0])  # it falls in a few steps at the end
+    else:
+        change = math.exp(float(np.polyfit(step, np.log(sharpness), 1)[0]) * float(np.ptp(step)))
     label = "C1" if change > 1 + REGIME_CHANGE else "C2" if change < 1 / (1 + REGIME_CHANGE) else "C3"
     values: dict[str, float | str] = {"label": label, "factor": change, "readings": count}
     yield Happened(int(step[-1]), "regime", values)
@@ -234,7 +237,7 @@ def _readings_of_regime(readings: _Readings, warmup_steps: int) -> int:
         return int(above[0]) + 1
     if len(above) and above[0] == 0:
         below = np.flatnonzero(~readings.above)
-        return min(int(below[0]) + 1 if len(below) else len(readings.step), MIN_READINGS)
+        return int(below[0]) + 1 if len(below) else len(readings.step)
     if len(above):
         return 0  # it crosses before its course is known
     in_warmup = int((readings.step <= warmup_steps).sum())
