@@ -1,10 +1,21 @@
-"""The constants of the ABC condition on gradient noise, from readings of its variance."""
+"""The constants of the ABC condition on gradient noise, from readings of its variance along the study's trials."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+
+from workers.analysis.cells import CellTable
+from workers.analysis.question import Question
+from workers.analysis.ranking import Group
+from workers.analysis.reading import ResultFolder
+
+_COLUMNS = ("trial_id", "probe", "value", "loss", "gradient_norm", "batch_size")
+DEFAULT_COUNT = 8
+"""Of batches (schemas.probes.NoiseBatch)."""
 
 FloatArray = NDArray[np.float64]
 
@@ -47,3 +58,51 @@ def fit_abc(variance: FloatArray, gap: FloatArray, squared_gradient_norm: FloatA
     ratio = 1 / np.maximum(columns @ (found / size), np.finfo(float).tiny)
     a, b, c = (found / size).tolist()
     return ABC(a, b, c, float((ratio > 1 + 1e-9).mean()), float(ratio.max()), len(y))
+
+
+@dataclass(frozen=True)
+class NoiseFit:
+    """Of one group and one gradient_noise probe: the constants for batches of `batch_size`, over all done trials.
+
+    scale: the median noise scale in examples, over readings that have one; NaN where none has.
+    """
+
+    label: str
+    probe: str
+    batch_size: int
+    abc: ABC
+    scale: float
+
+
+def noise_fits(
+    folder: ResultFolder, question: Question, groups: Sequence[Group], table: CellTable
+) -> tuple[NoiseFit, ...]:
+    """One per group and probe that was taken; the gap is the probe loss less the optimum, 0 where that is not known.
+
+    Points of one run are not independent, so that no interval is given.
+    """
+    names = [name for name in question.probes if question.probe_kind(name) == "gradient_noise"]
+    if not names:
+        return ()
+    trials = table.trials[table.trials["done"].to_numpy()].drop_duplicates("trial_id")
+    rows = folder.rows("probes", _COLUMNS).merge(trials[["trial_id", "group"]], on="trial_id")
+    fits = []
+    for group in groups:
+        mine = rows[(rows["group"] == group.label).to_numpy()]
+        for name in names:
+            count = int((question.probes[name].get("batch") or {}).get("count") or DEFAULT_COUNT)
+            optimum = question.optimum(group.workload_entry) or 0.0
+            fits += _fit(mine, group.label, name, optimum, count)
+    return tuple(fits)
+
+
+def _fit(rows: pd.DataFrame, label: str, name: str, optimum: float, count: int) -> list[NoiseFit]:
+    variance = rows[(rows["probe"] == f"{name}.variance").to_numpy()]
+    if variance.empty:
+        return []
+    value = variance["value"].to_numpy()
+    # the mean of `count` gradients has noise of its own
+    square = variance["gradient_norm"].to_numpy() ** 2 - value / count
+    scale = rows.loc[(rows["probe"] == f"{name}.scale").to_numpy(), "value"]
+    abc = fit_abc(value, variance["loss"].to_numpy() - optimum, square)
+    return [NoiseFit(label, name, int(variance["batch_size"].iloc[0]), abc, float(scale.median()))]

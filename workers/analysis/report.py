@@ -18,6 +18,7 @@ from workers.analysis.dynamics import Dynamics, dynamics, found_events, regimes
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
+from workers.analysis.noise import NoiseFit, noise_fits
 from workers.analysis.phrases import usable_bound
 from workers.analysis.plain import json_text, plain, plural
 from workers.analysis.question import read_question
@@ -37,8 +38,9 @@ class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
-    counts: trials by state and outcome. dynamics: what happened on the way, empty where nothing did. cells: one
-    mapping per cell. budget: what the study's budget left out, as a sentence; empty where it left out nothing.
+    counts: trials by state and outcome. dynamics: what happened on the way; noise: of gradients; empty where nothing
+    did, or was measured. cells: one mapping per cell. budget: what the study's budget left out, as a sentence; empty
+    where it left out nothing.
     """
 
     study: str
@@ -54,6 +56,7 @@ class StudyReport:
     probes: tuple[ProbeQuality, ...]
     phases: tuple[PhaseTime, ...]
     dynamics: tuple[Dynamics, ...]
+    noise: tuple[NoiseFit, ...]
     figures: Mapping[str, Figure]
 
     @property
@@ -114,6 +117,7 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         probes=probe_quality(tables, question, table.trials),
         phases=phase_times(tables),
         dynamics=dynamics(events, groups, table),
+        noise=noise_fits(tables, question, groups, table),
         figures=draw_all(read_source(tables, question, groups, table, events)),
     )
 
