@@ -280,7 +280,6 @@ NOT_YET = {
             "signal": {"source": "probe_loss"},
         }
     },
-    "probes[0].kind": {"probes": [{"kind": "hessian_norm", "every_steps": 3}]},
     "analysis.tuned": {"analysis": {"tuned": ["optimizer.weight_decay"]}},
     "analysis.compare": {"analysis": {"compare": "optimizer"}},
 }  # fmt: skip

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -12,6 +13,7 @@ from schemas.functions import Quadratic
 from schemas.optimizers import SGD, Adam, GIAdam
 from schemas.probes import Probe as ProbeSpec
 from schemas.records import names
+from schemas.tags import tags
 from schemas.trials import ProbePoints
 from schemas.workloads import GPT, MLP, MSE, Analytic, AnalyticBudget, CrossEntropy, ResNet, Start, ViT
 from workers.science.objective import Network, PackObjective
@@ -35,7 +37,7 @@ CLASSES = 3
 
 
 def spec_of(kind: str, **fields: object) -> ProbeSpec:
-    iterative = {} if kind == "directional_sharpness" else {"relative_tolerance": 1e-5, "max_hvps": 200}
+    iterative = {"relative_tolerance": 1e-5, "max_hvps": 200} if kind in HESSIAN_KINDS else {}
     return TypeAdapter(ProbeSpec).validate_python({"kind": kind, "every_steps": 1, **iterative, **fields})
 
 
@@ -101,7 +103,10 @@ def dense_matrices(objective: PackObjective, batch: Batch, params_P: Tensor) -> 
     return hessian, jacobian.T @ curved.reshape(at.numel(), at.numel()) @ jacobian
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = ("resnet", "vit")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS])
 def test_every_kind_agrees_with_the_dense_matrices_of_every_model(name: str) -> None:
     objective, alone, batch, params = built(name)
     stream = generator(1, "test")
@@ -253,19 +258,23 @@ def test_the_preconditioner_holds_the_factors_of_mup(make, blobs) -> None:
     assert done.tables["probes"]["value"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_all_kinds_together_change_no_training_bit_and_are_counted(make, blobs) -> None:
-    kinds = list(KINDS)
-    probes = tuple(spec_of(kind) if kind == "directional_sharpness" else spec_of(kind, max_hvps=8) for kind in kinds)
+def test_every_kind_there_is_changes_no_training_bit_and_is_counted(make, blobs) -> None:
+    kinds = tags(ProbeSpec)
+    assert set(kinds) > set(KINDS)
+    probes = tuple(spec_of(kind, **({"max_hvps": 8} if kind in HESSIAN_KINDS else {})) for kind in kinds)
     trials = [make.trial(optimizer=Adam(kind="adam"), peak_lr=0.01 * (1 + i), seed=make.seed(i)) for i in range(2)]
     on = make.run(make.pack(*trials, probes=probes, points=plan(kinds, [0, 9])), blobs)
     off = make.run(make.pack(*trials), blobs)
     for table in ("steps", "evaluations"):
         for name in names(table)[1:]:
             assert on.tables[table][name].tobytes() == off.tables[table][name].tobytes()
+    assert on.trainer.state_dict()["loop.params"].tobytes() == off.trainer.state_dict()["loop.params"].tobytes()
     rows = on.tables["probes"]
-    assert sorted(set(rows["probe"])) == sorted(kinds)
-    assert len(rows["probe"]) == 2 * 2 * len(kinds)
+    assert {name.partition(".")[0] for name in rows["probe"]} == set(kinds)
+    assert np.isfinite(rows["value"]).all()
     for result in on.results:
         mine = rows["trial_id"] == result.trial_id
         assert result.hvps == rows["num_hvps"][mine].sum() > 0
         assert result.gradients == pytest.approx(30 + rows["num_gradients"][mine].sum())
+        of_kinds = {probe.kind: probe.gradients_per_batch * probe.batch.count for probe in probes}
+        assert rows["num_gradients"][mine].sum() == 2 * sum(of_kinds.values())
