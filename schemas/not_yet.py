@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "warmup": (),
     "optimum": ("fitted",),
     "decay": (),
-    "probe": ("hessian_norm", "preconditioned_sharpness", "gauss_newton", "gradient_noise", "directional_sharpness"),
+    "probe": (),
 }  # fmt: skip
 """Family -> kinds that are named in the contract and not built."""
 

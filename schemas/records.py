@@ -49,12 +49,16 @@ EVALUATIONS = _columns(
 PROBES = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made", "updates"),
-    ("probe", "string", "the probe's name"),
+    ("probe", "string", "the probe's name, or name.point where it reads several points"),
     ("value", "float64", "the estimate"),
-    ("error", "float64", "its error bound: the residual norm of a Ritz pair; NaN where there is none"),
+    (
+        "error",
+        "float64",
+        "its error: residual of a Ritz pair, rounding, noise or standard error; NaN where there is none",
+    ),
     ("lower", "float64", "lower end over the probe batches"),
     ("upper", "float64", "upper end over the probe batches"),
-    ("converged", "bool", "error <= relative_tolerance x |value|"),
+    ("converged", "bool", "whether it may be relied on: error <= relative_tolerance x |value|, or its kind's own test"),
     ("num_gradients", "int64", "gradients spent", "gradients"),
     ("num_hvps", "int64", "Hessian-vector products spent", "HVPs"),
     ("batch_id", "string", "which fixed set of probe batches"),
@@ -67,7 +71,12 @@ PROBES = _columns(
 EVENTS = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made", "updates"),
-    ("kind", "string", "peak_lr_resolved, rate_search, diverged, stopped, warmup_ended, gap_clamped"),
+    (
+        "kind",
+        "string",
+        "peak_lr_resolved, rate_search, diverged, stopped, warmup_ended, gap_clamped; in a result folder also"
+        " loss_spike, threshold_crossed, catapult, progressive_sharpening, edge_of_stability, regime (found in the rows of steps and probes)",
+    ),
     ("values", "string", "strict JSON, non-finite numbers as strings"),
 )
 TIMINGS = _columns(

@@ -30,6 +30,7 @@ from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
 from schemas.plugins import PluginSource, own_parts, sources_of
+from schemas.probe_checks import probe_problems
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
 from schemas.relative_checks import relative_problems
@@ -347,6 +348,7 @@ def _cross_problems(
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
+    problems += probe_problems(fields.probes, found)
     of_study = fields.peak_lrs if "peak_lrs" not in unsure else None
     if not fields.link:
         problems += warmup_problems(found, steps_known) + optimizer_problems(found)
@@ -374,7 +376,10 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
     if not fields.plugins:  # a study without parts of its own keeps the hash that it had before there were any
         del document["plugins"]
     for index, probe in enumerate(fields.probes):
-        document["probes"][index]["name"] = probe_name(probe)
+        said = document["probes"][index]
+        said["name"] = probe_name(probe)
+        if said.get("points") == "endpoint":  # a field that came later, too
+            del said["points"]
     for axis, entries in axes.items():
         document[axis] = [resolved_entry(entry) for entry in entries]
     return document

@@ -69,6 +69,11 @@ FIGURES = (
     Figure("sharpness every 100: within 5 %", "sharpness", "within_5_percent_share_every_100", 1, "at least"),
     Figure("sharpness every 10: median HVPs", "sharpness", "median_hvps_every_10", 5, "at most"),
     Figure("sharpness every 100: median HVPs", "sharpness", "median_hvps_every_100", 8, "at most"),
+    Figure(
+        "sharpness along 500 steps: HVPs against eigsh", "sharpness_along", "largest_against_eigsh", 1.1, "at most", "x"
+    ),
+    Figure("  cold power iteration against ours", "sharpness_along", "least_power_against_ours", 2, "at least", "x"),
+    Figure("  16 trials packed, a trial against alone", "sharpness_along", "packed_times_cheaper", 4, "at least", "x"),
     Figure("REST, 100 requests/s: a study, p99", "service", "study_p99_ms", 50, "at most", "ms"),
     Figure("REST, 100 requests/s: 100 trials, p99", "service", "trials_p99_ms", 50, "at most", "ms"),
     Figure("REST: submit of 1,000 trials, p99", "service", "submit_p99_ms", 250, "at most", "ms"),

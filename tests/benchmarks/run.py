@@ -30,11 +30,12 @@ NAMES = (
     "publishing",
     "slow_tracker",
     "sharpness",
+    "sharpness_along",
     "service",
     "crashes",
     "long_life",
 )
-IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness")
+IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness", "sharpness_along")
 """Train in the benchmark's own process: on one thread, as a trainer does."""
 
 

@@ -216,3 +216,25 @@ def test_the_budget_is_never_exceeded_and_all_schedules_have_equal_effort(
     for one, rounding in slack:
         for other, roundings in slack:
             assert abs(one - other) <= rounding + roundings + 1e-6, "the same HVPs per point for all schedules"
+
+
+def test_every_kind_is_planned_at_what_it_costs(expand, small, datasets):
+    costs = {
+        "directional_sharpness": (1 + 2, 1),
+        "secant_smoothness": (6, 0),
+        "secant_noise": (2 * 2, 0),
+        "gradient_noise": (8, 0),
+    }
+    for kind, (gradients, hvps) in costs.items():
+        probe = {"kind": kind, "every_steps": 100} | ({"points": "grid"} if kind == "secant_smoothness" else {})
+        plan = planned(expand, datasets, small(probes=[probe], probe_budget=10.0))
+        assert plan.gradients == 4 * gradients, kind
+        assert plan.points[kind].hvps_allowed == 4 * hvps, kind
+        assert plan.gradients_of_hvps == 8 * hvps, kind
+
+
+def test_eigenvalues_of_every_kind_are_planned_alike(expand, small, datasets):
+    kinds = ("sharpness", "hessian_norm", "most_negative_eigenvalue", "preconditioned_sharpness", "gauss_newton")
+    probes = [{"kind": kind, "every_steps": 100} for kind in kinds]
+    plan = planned(expand, datasets, small(probes=probes, probe_budget=0.5))
+    assert len({(points.steps, points.hvps_allowed) for points in plan.points.values()}) == 1

@@ -278,7 +278,6 @@ NOT_YET = {
             "signal": {"source": "probe_loss"},
         }
     },
-    "probes[0].kind": {"probes": [{"kind": "hessian_norm", "every_steps": 3}]},
     "analysis.tuned": {"analysis": {"tuned": ["optimizer.weight_decay"]}},
     "analysis.compare": {"analysis": {"compare": "optimizer"}},
 }  # fmt: skip
@@ -368,10 +367,51 @@ def test_a_rule_for_matrices_is_refused_where_there_are_none(study, analytic, re
     parse_study(apart)
 
 
-@pytest.mark.parametrize("kind", ["hessian_norm", "preconditioned_sharpness"])
-def test_every_probe_that_the_contract_names_is_refused_by_name(study, kind):
-    (line,) = said(study(probes=[{"kind": kind, "every_steps": 1}]))
-    assert f"({kind}: not yet)" in line
+def test_a_preconditioner_that_there_is_none_of_is_refused(study):
+    probes = [{"kind": "sharpness", "every_steps": 1}, {"kind": "preconditioned_sharpness", "every_steps": 1}]
+    assert said(study(probes=probes, optimizers__0={"kind": "lion"})) == [
+        "probes[1].kind: got 'preconditioned_sharpness', allowed sharpness with optimizer lion: steps of a fixed length"
+        " have no preconditioner"
+    ]
+    parse_study(study(probes=probes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacks"),
+    [("gauss_newton", "outputs that a loss is taken of"), ("gradient_noise", "batches"), ("secant_noise", "batches")],
+)
+def test_what_an_analytic_function_lacks_is_not_measured_on_it(study, analytic, kind, lacks):
+    (line,) = said(study(workloads=[analytic()], probes=[{"kind": kind, "every_steps": 1}]))
+    assert line.startswith(f"probes[0].kind: got '{kind}', allowed ")
+    assert f"with workload wall: an analytic function has no {lacks}" in line
+
+
+@pytest.mark.parametrize(
+    ("probe", "line"),
+    [
+        (
+            {"kind": "secant_smoothness", "points": "middle"},
+            "probes[0].points: got 'middle', allowed endpoint, midpoint",
+        ),
+        ({"kind": "secant_smoothness", "points": []}, "probes[0].points: got [], allowed "),
+        ({"kind": "gradient_noise", "batch": {"count": 1}}, "probes[0].batch.count: got 1, allowed at least 2"),
+        ({"kind": "secant_noise", "batch": {"count": 1}}, "probes[0].batch.count: got 1, allowed at least 2"),
+        ({"kind": "directional_sharpness", "max_hvps": 9}, "probes[0].max_hvps: got 9, allowed no field of this name"),
+    ],
+)
+def test_a_probe_that_says_what_it_cannot_is_refused(study, probe, line):
+    (found,) = said(study(probes=[{**probe, "every_steps": 1}]))
+    assert found.startswith(line)
+
+
+def test_points_that_are_the_default_change_no_hash(study):
+    probe = {"kind": "secant_smoothness", "every_steps": 4}
+    plain, said_so, other = (parse_study(study(probes=[each])) for each in (
+        probe, {**probe, "points": "endpoint"}, {**probe, "points": ["endpoint", "grid"]}
+    ))  # fmt: skip
+    assert plain.spec_hash == said_so.spec_hash != other.spec_hash
+    assert plain.resolved["probes"][0].keys() == {"name", "kind", "every_steps", "during_warmup", "batch"}
+    assert other.fields.probes[0].gradients_per_batch == 7
 
 
 def test_two_layer_linear_brings_its_own_start(study, analytic):

@@ -63,17 +63,21 @@ def costs(trials: pd.DataFrame) -> tuple[Cost, ...]:
 def probe_quality(folder: ResultFolder, question: Question, trials: pd.DataFrame) -> tuple[ProbeQuality, ...]:
     """One row per probe that the study asked for or that was taken, by name."""
     rows = folder.rows("probes", ("trial_id", "probe", "converged", "num_gradients", "num_hvps"))
-    names = sorted({*rows["probe"], *(question.probes if _whole_trials(trials).any() else ())})
+    taken = set(rows["probe"])
+    # of a probe that reads several points, each is a row of its own, and stands for it
+    read = {name.rpartition(".")[0] for name in taken - question.probes.keys()}
+    names = sorted(taken | (question.probes.keys() - read if _whole_trials(trials).any() else set()))
     qualities = []
     for name in names:
         points = rows[(rows["probe"] == name).to_numpy()]
+        probe = question.probes.get(name) or question.probes.get(name.rpartition(".")[0])
         quality = ProbeQuality(
             str(name),
             len(points),
             float(points["converged"].mean()) if len(points) else math.nan,
             float(points["num_hvps"].median()) if len(points) else math.nan,
             float(points["num_gradients"].median()) if len(points) else math.nan,
-            _thinned(points["trial_id"], question.probes.get(name), trials, question),
+            _thinned(points["trial_id"], probe, trials, question),
         )
         qualities.append(quality)
     return tuple(qualities)

@@ -52,7 +52,7 @@ class Question:
 
     def probe_kind(self, name: str) -> str:
         """The kind of a probe, or of a point of it (`name.point`); one that the spec does not name is its own kind."""
-        probe = self.probes.get(name) or self.probes.get(name.partition(".")[0]) or {}
+        probe = self.probes.get(name) or self.probes.get(name.rpartition(".")[0]) or {}
         return str(probe.get("kind") or name)
 
     def is_analytic(self, workload: str) -> bool:

@@ -14,9 +14,11 @@ from schemas.study import BUDGET_USED_UP
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
 from workers.analysis.curvature import Curvature, curvature
+from workers.analysis.dynamics import Dynamics, dynamics, found_events, regimes
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
+from workers.analysis.noise import NoiseFit, noise_fits
 from workers.analysis.phrases import usable_bound
 from workers.analysis.plain import json_text, plain, plural
 from workers.analysis.question import read_question
@@ -36,8 +38,9 @@ class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
-    counts: trials by state and outcome. cells: one mapping per cell. budget: what the study's budget left out, as a
-    sentence; empty where it left out nothing.
+    counts: trials by state and outcome. dynamics: what happened on the way; noise: of gradients; empty where nothing
+    did, or was measured. cells: one mapping per cell. budget: what the study's budget left out, as a sentence; empty
+    where it left out nothing.
     """
 
     study: str
@@ -52,6 +55,8 @@ class StudyReport:
     costs: tuple[Cost, ...]
     probes: tuple[ProbeQuality, ...]
     phases: tuple[PhaseTime, ...]
+    dynamics: tuple[Dynamics, ...]
+    noise: tuple[NoiseFit, ...]
     figures: Mapping[str, Figure]
 
     @property
@@ -94,6 +99,7 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
     table.cells[["usable", "covered"]] = mark_usable(table, question)
     groups = make_groups(table, question)
     bends = curvature(tables, question, groups, table)
+    events = found_events(tables)
     return StudyReport(
         study=question.study,
         description=question.description,
@@ -106,11 +112,13 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         },
         groups=groups,
         curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
-        cells=_cell_rows(table),
+        cells=_cell_rows(table, regimes(events, table)),
         costs=costs(table.trials),
         probes=probe_quality(tables, question, table.trials),
         phases=phase_times(tables),
-        figures=draw_all(read_source(tables, question, groups, table)),
+        dynamics=dynamics(events, groups, table),
+        noise=noise_fits(tables, question, groups, table),
+        figures=draw_all(read_source(tables, question, groups, table, events)),
     )
 
 
@@ -183,10 +191,11 @@ def _budget(trials: pd.DataFrame) -> str:
     return f"{said}; {plural(len(left), 'trial')} not trained, so what follows is of those that were."
 
 
-def _cell_rows(table: CellTable) -> tuple[dict[str, Any], ...]:
+def _cell_rows(table: CellTable, regime_of: Mapping[int, str]) -> tuple[dict[str, Any], ...]:
     columns = ["workload", "optimizer", "schedule", "rate", "settings", "num_trials", "done", "trained", "stalled"]
     columns += ["diverged", "errored", "waiting", "usable", "n", "mean", "sd", "low", "high"]
-    return tuple(table.cells[columns].rename(columns={"rate": "peak_lr"}).to_dict("records"))
+    rows = table.cells[columns].rename(columns={"rate": "peak_lr"}).to_dict("records")
+    return tuple({**row, "regime": regime_of.get(cell, "")} for cell, row in zip(table.cells.index, rows, strict=True))
 
 
 def _stored_figures(folder: Path) -> dict[str, Figure]:

@@ -35,7 +35,9 @@ def paragraph(group: Group, question: Question, reasons: Sequence[str] = ()) -> 
 def measured(probes: Sequence[ProbeQuality], question: Question) -> list[str]:
     """What must be known of the measurements before they are relied on: what was left out, what did not converge."""
     told = [f"{thinning_text(each.probe, each.thinned, question.probe_budget)}." for each in probes if each.thinned]
-    loose = [probe for probe in probes if probe.points and probe.converged < GOOD_SHARE]
+    noisy = [probe for probe in probes if probe.points and question.probe_kind(probe.probe) == "secant_noise"]
+    told += [_noise_dominated(probe) for probe in noisy if probe.converged < 1]
+    loose = [probe for probe in probes if probe.points and probe not in noisy and probe.converged < GOOD_SHARE]
     if loose:
         shares = some(
             [f"{each.probe} converged in {100 * each.converged:.0f} % of its {each.points:,} points" for each in loose]
@@ -45,6 +47,13 @@ def measured(probes: Sequence[ProbeQuality], question: Question) -> list[str]:
             " points, lets more converge."
         )
     return told
+
+
+def _noise_dominated(probe: ProbeQuality) -> str:
+    return (
+        f"{probe.probe} is noise-dominated (noise / curvature above 1) at {100 * (1 - probe.converged):.0f} % of its"
+        f" {plural(probe.points, 'point')}: what it reads there is gradient noise over step length, not smoothness."
+    )
 
 
 def _tuned_result(group: Group, question: Question) -> list[str]:

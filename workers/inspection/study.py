@@ -21,7 +21,6 @@ from schemas.plugins import (
     dataset_key,
     own_parts,
 )
-from schemas.probes import Sharpness
 from schemas.problems import show
 from schemas.study import Study
 from schemas.trials import steps_of
@@ -100,7 +99,7 @@ class _Inspection:
 
     def build(self) -> None:
         """Workloads, optimizers and schedules, each once."""
-        needs_hvp = any(isinstance(probe, Sharpness) for probe in self.study.fields.probes)
+        needs_hvp = any(probe.takes_hvps for probe in self.study.fields.probes)
         for entry, variant in self._variants("workloads"):
             if isinstance(variant.spec, Classification) and next(own_parts(variant.spec), None) is not None:
                 self._examine(entry, variant.spec, needs_hvp=needs_hvp)
@@ -122,7 +121,7 @@ class _Inspection:
             if not facts.no_hvp:
                 return
             for index, probe in enumerate(self.study.fields.probes):
-                if isinstance(probe, Sharpness):
+                if probe.takes_hvps:
                     allowed = f"secant_smoothness with workload {entry.name}: {facts.no_hvp}"
                     self._refuse(f"probes[{index}].kind", show(probe.kind), allowed)
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from schemas.base import MAX_INT
 from schemas.catalog import DatasetFacts, dataset_facts, num_train_examples
 from schemas.learning_rates import START_BATCHES
-from schemas.probes import Probe, SecantSmoothness, probe_steps
+from schemas.probes import Probe, probe_steps
 from schemas.study import StudyFields, probe_name
 from schemas.trials import ProbePoints, TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Analytic
 
 GRADIENTS_PER_HVP = 2
 """design/contracts.md, Probes: one HVP counts as two gradients."""
-GRADIENTS_PER_SECANT = 2
-GRADIENTS_PER_SHARPNESS = 1
-"""Lanczos starts from the gradient, too; its Hessian-vector products come on top."""
 NOMINAL_HVPS = 8
 """Hessian-vector products per batch that a point is planned with: on the digits MLP a warm start converges within 7."""
 FIRST_POINT_EXTRA_HVPS = 4
@@ -55,7 +52,11 @@ class _Cost:
     batch_gradients: float
     """One gradient of one probe batch, in training-batch gradients: a batch twice as large costs twice as much."""
     fixed_gradients: int
+    """Gradients of one batch at a point."""
+    fixed_hvps: int
+    """HVPs of one batch at a point, where it always makes as many."""
     takes_hvps: bool
+    """Whether it makes as many as it takes to converge."""
     max_hvps: int
     num_regular: int
     num_during_warmup: int
@@ -81,7 +82,7 @@ class _Cost:
 
     def nominal(self, count: int) -> float:
         """`count` points at the nominal effort, in training-batch gradients."""
-        hvps = count * self.nominal_hvps + self.first_extra_hvps if count else 0
+        hvps = count * (self.nominal_hvps + self.fixed_hvps) + self.first_extra_hvps if count else 0
         return self.fixed(count) + hvps * self.hvp_gradients
 
     def most(self, stride: int | None) -> int:
@@ -93,7 +94,7 @@ class _Cost:
 
 @dataclass(frozen=True)
 class _Strides:
-    """Every m-th point is kept of the eigenvalue probes, and of the others; None: no point."""
+    """Every m-th point is kept of the eigenvalue probes, and of the others (`secant`); None: no point."""
 
     eigenvalue: int | None
     secant: int | None
@@ -154,13 +155,13 @@ def most_points(probe: Probe, total: int) -> int:
 
 def _cost(probe: Probe, train_batch: int | None, total: int) -> _Cost:
     """Args: train_batch: examples per training batch; None for an analytic function, which has no batches."""
-    secant = isinstance(probe, SecantSmoothness)
     return _Cost(
         num_batches=probe.batch.count if train_batch is not None else 1,
         batch_gradients=(probe.batch.size or train_batch) / train_batch if train_batch is not None else 1.0,
-        fixed_gradients=GRADIENTS_PER_SECANT if secant else GRADIENTS_PER_SHARPNESS,
-        takes_hvps=not secant,
-        max_hvps=0 if isinstance(probe, SecantSmoothness) else probe.max_hvps,
+        fixed_gradients=probe.gradients_per_batch,
+        fixed_hvps=probe.hvps_per_batch,
+        takes_hvps=probe.is_iterative,
+        max_hvps=getattr(probe, "max_hvps", 0),
         num_regular=math.ceil(total / probe.every_steps),
         num_during_warmup=probe.during_warmup,
     )
@@ -240,6 +241,6 @@ def _plan(
 
 def _hvps_allowed(cost: _Cost, count: int, slack_hvps: float) -> int:
     if not (count and cost.takes_hvps):
-        return 0
+        return count * cost.fixed_hvps * cost.num_batches
     per_batch = count * (cost.nominal_hvps + slack_hvps) + cost.first_extra_hvps
     return math.floor(min(per_batch, count * cost.max_hvps) * cost.num_batches * (1 + 1e-12))

@@ -18,6 +18,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.rows import TrialRow
 from workers.places import Places
 from workers.records import RecordStore, SegmentRef, read_result_table, write_result_table
+from workers.results.event_table import add_found_events
 from workers.results.folder import SPEC_FILE, claim_folder, mark
 from workers.results.trial_table import trial_table
 
@@ -40,6 +41,7 @@ def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -
     _write_pack_tables(ledger, study_id, RecordStore(places.records), trials, folder)
     reached = _steps_to_target(folder, study, trials)
     write_result_table(folder, "trials", trial_table(study, trials, reached))
+    add_found_events(folder, row.spec)
     report = analyse(folder, row.spec)
     write_report(report, folder)
     return report

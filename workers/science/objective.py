@@ -3,25 +3,38 @@
 import importlib
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp, vmap
+from torch.func import grad, grad_and_value, jvp, vjp, vmap
 
 from workers.science.protocols import Batch, TrainingObjective, TrialLoss
 from workers.science.streams import WORD
 from workers.science.tracing import Traced
 
 
+@dataclass(frozen=True)
+class Network:
+    """A loss in its two parts: `outputs(params_P, *batch)`, and `loss(outputs, *batch) -> scalar`."""
+
+    outputs: Callable[..., Tensor]
+    loss: Callable[..., Tensor]
+
+
 class PackObjective:
     """`trial_loss(params_P, *batch) -> scalar`, batched over the pack by vmap and replayed from a trace.
 
     Serves any number of trials and any batch; may be shared by all packs of a process that train the same graph.
+    `network`: the same loss in its parts, for products with its Gauss-Newton matrix.
     """
 
-    def __init__(self, trial_loss: TrialLoss, num_parameters: int, *, trace: bool = True) -> None:
+    def __init__(
+        self, trial_loss: TrialLoss, num_parameters: int, *, network: Network | None = None, trace: bool = True
+    ) -> None:
         self.num_parameters = num_parameters
         self._trial_loss = trial_loss
+        self._network = network
         self._trace = trace
         self._batched: dict[tuple[str, int, bool], Traced] = {}
 
@@ -37,6 +50,11 @@ class PackObjective:
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P], forward over reverse."""
         return self._call("hvp", batch, params_NP, vectors_NP)[0]
+
+    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Products [N, P] with J^T L J: forward to the outputs, through the loss's Hessian there, and back."""
+        assert self._network is not None
+        return self._call("gauss_newton", batch, params_NP, vectors_NP)[0]
 
     def _call(self, what: str, batch: Batch, *stacked: Tensor) -> tuple[Tensor, ...]:
         key = (what, len(batch.tensors), batch.stacked)
@@ -59,6 +77,9 @@ class PackObjective:
             return loss_and_grad
 
         _load_forward_mode()
+        if what == "gauss_newton":
+            assert self._network is not None
+            return _gauss_newton_of(self._network)
 
         def hvp(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
             derivatives = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
@@ -96,6 +117,23 @@ class AccumulatedObjective:
             tensors = (each[:, rows] if each.ndim > 1 else (each + index) % WORD for each in batch.tensors)
             parts.append(Batch(tuple(tensors), stacked=True, size=size))
         return parts
+
+
+def _gauss_newton_of(network: Network) -> Callable[..., tuple[Tensor, ...]]:
+    def product(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
+        def outputs(at_P: Tensor) -> Tensor:
+            return network.outputs(at_P, *batch)
+
+        def slope(there: Tensor) -> Tensor:
+            of_loss: Tensor = grad(network.loss)(there, *batch)
+            return of_loss
+
+        forward = jvp(outputs, (params_P,), (vector_P,))
+        curved = jvp(slope, (forward[0],), (forward[1],))[1]
+        back = vjp(outputs, params_P)[1]
+        return (back(curved)[0],)
+
+    return product
 
 
 def _load_forward_mode() -> None:

@@ -1,7 +1,7 @@
 """When each member is measured, and what its measurements came to: the probes of a pack, driven by the loop."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -13,7 +13,7 @@ from workers.science.problem import ProbeBatches, Problem
 from workers.science.protocols import Probe, ProbeReading, ProbeRequest, State
 from workers.science.registry import build_probe
 
-READING = tuple(field.name for field in fields(ProbeReading))
+READING = tuple(field.name for field in fields(ProbeReading) if field.name != "points")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Reading:
     step: int
     slots: tuple[int, ...]
     values: Tensor
+    point: str = ""
+    """Which of the points that its probe reads; empty where there is one."""
+
+    @property
+    def name(self) -> str:
+        """What the row is called."""
+        return f"{self.probe}.{self.point}" if self.point else self.probe
 
 
 class ProbePlan:
@@ -76,11 +83,22 @@ class PackProbes:
             params_nP = params_NP.index_select(0, self._index_of(plan.slots_at[step]))
             self._measure(plan, step, params_nP, None, lr_N, alive_N)
 
-    def after(self, step: int, saved: Mapping[str, Tensor], params_NP: Tensor, lr_N: Tensor, alive_N: Tensor) -> None:
-        """Measures what needs w_k (`saved`) and w_{k+1}."""
+    def after(
+        self,
+        step: int,
+        saved: Mapping[str, Tensor],
+        params_NP: Tensor,
+        lr_N: Tensor,
+        alive_N: Tensor,
+        preconditioner: Callable[[], Tensor | None],
+    ) -> None:
+        """Measures what needs w_k (`saved`) and w_{k+1}; `preconditioner()` is asked for what a probe needs alone."""
         for plan in self._due(step, needs_next=True):
-            next_params_nP = params_NP.index_select(0, self._index_of(plan.slots_at[step]))
-            self._measure(plan, step, saved[plan.probe.name], next_params_nP, lr_N, alive_N)
+            index_n = self._index_of(plan.slots_at[step])
+            next_params_nP = params_NP.index_select(0, index_n)
+            found_NP = preconditioner() if plan.probe.needs_preconditioner else None
+            found_nP = None if found_NP is None else found_NP.index_select(0, index_n)
+            self._measure(plan, step, saved[plan.probe.name], next_params_nP, lr_N, alive_N, found_nP)
 
     def state(self) -> State:
         """What the probes remember and may still spend, by name."""
@@ -114,6 +132,7 @@ class PackProbes:
         next_params_nP: Tensor | None,
         lr_N: Tensor,
         alive_N: Tensor,
+        preconditioner_nP: Tensor | None = None,
     ) -> None:
         began = time.perf_counter()
         slots = plan.slots_at[step]
@@ -128,14 +147,16 @@ class PackProbes:
             points_left_n=torch.tensor(list(plan.points_left_at[step].values()), device=index_n.device),
             alive_n=alive_N.index_select(0, index_n),
             step=step,
+            preconditioner_nP=preconditioner_nP,
         )
         theirs = {name: tensor.index_select(0, index_n) for name, tensor in plan.state.items()}
         reading, theirs = plan.probe.measure(request, theirs)
         for name, tensor in theirs.items():
             plan.state[name].index_copy_(0, index_n, tensor)
         plan.hvps_left_N.index_copy_(0, index_n, request.hvps_left_n - reading.num_hvps)
-        columns = [getattr(reading, name).to(torch.float64) for name in READING]
-        self.readings.append(Reading(plan.probe.name, step, slots, torch.stack([*columns, request.lr_n])))
+        for point, row in (reading.points or {"": reading}).items():
+            columns = [getattr(row, name).to(torch.float64) for name in READING]
+            self.readings.append(Reading(plan.probe.name, step, slots, torch.stack([*columns, request.lr_n]), point))
         share = (time.perf_counter() - began) / len(slots)
         for slot in slots:
             key = (plan.probe.name, slot)

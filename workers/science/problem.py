@@ -39,7 +39,7 @@ from workers.science.draws import NormalDraws
 from workers.science.evaluation import Evaluator, evaluation_function
 from workers.science.gradient_noise import NoisyObjective
 from workers.science.label_noise import FreshLabels, OwnLabels, has_noise, labels_by_seed
-from workers.science.objective import AccumulatedObjective, PackObjective
+from workers.science.objective import AccumulatedObjective, Network, PackObjective
 from workers.science.own.alone import AloneObjective, AloneTraining
 from workers.science.own.losses import OwnLoss
 from workers.science.own.modules import OwnModel, trainable
@@ -226,7 +226,13 @@ def _graph(
             outputs = model.apply(layout.unflatten(params_P), inputs, key)
         return loss(outputs.to(params_P.dtype), targets)
 
-    objective = PackObjective(trial_loss, layout.num_parameters)
+    def outputs(params_P: Tensor, inputs: Tensor, targets: Tensor, key: Tensor | None = None) -> Tensor:
+        return model.apply(layout.unflatten(params_P), inputs, key)
+
+    def loss_of_outputs(there: Tensor, inputs: Tensor, targets: Tensor, key: Tensor | None = None) -> Tensor:
+        return loss(there, targets)
+
+    objective = PackObjective(trial_loss, layout.num_parameters, network=Network(outputs, loss_of_outputs))
     return _Graph(
         model,
         layout,

@@ -5,7 +5,7 @@ Everything that touches a pack is batched over its leading axis, elementwise bet
 (probes and rules that search alone may, where an iteration must know that it can stop).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,6 +60,12 @@ class Objective(TrainingObjective, Protocol):
 
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P], exact (forward over reverse): two gradients' worth each."""
+
+    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Products [N, P] with J^T L J, J the outputs' Jacobian, L the loss's Hessian in them: as dear as an HVP.
+
+        An analytic function, which has no outputs, has none (refused before: schemas.probe_checks).
+        """
 
 
 class Model(Protocol):
@@ -229,6 +235,8 @@ class ProbeRequest:
     """bool: a member that is over needs no answer, and must not keep the others waiting."""
     step: int
     """k: with the probe's name, what its random directions are drawn from."""
+    preconditioner_nP: Tensor | None = None
+    """P of update k, whose step without momentum is -lr g / P, for a probe with `needs_preconditioner`; None: 1."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +253,9 @@ class ProbeReading:
     loss: Tensor
     gradient_norm: Tensor
     step_norm: Tensor
+    points: "Mapping[str, ProbeReading]" = field(default_factory=dict)
+    """Where a probe reads several points: the row of each, written as `name.point` in the place of this one, which then
+    says what all of them cost."""
 
 
 @runtime_checkable
@@ -254,6 +265,8 @@ class Probe(Protocol):
     name: str
     needs_next: bool
     """True: measured after the update, with w_k and w_{k+1} (a secant); False: with w_k alone."""
+    needs_preconditioner: bool
+    """Whether it is given the preconditioner of update k; asks for `needs_next`, as the update makes it."""
 
     def init(self, n: int, num_parameters: int, dtype: torch.dtype, device: torch.device) -> State:
         """The state of n members, leading axis n: warm vectors, for instance. May be empty."""

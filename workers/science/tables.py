@@ -63,7 +63,7 @@ def probes_table(
         for slot, numbers in zip(reading.slots, values.T, strict=True):
             if _before_end(reading.step, end_step[slot]):
                 named = dict(zip((*READING, "lr"), numbers.tolist(), strict=True))
-                named |= {"trial_id": by_slot[slot].trial.trial_id, "step": reading.step, "probe": reading.probe}
+                named |= {"trial_id": by_slot[slot].trial.trial_id, "step": reading.step, "probe": reading.name}
                 named |= {"batch_id": batches.batch_id, "batch_size": batches.size}
                 rows.append(tuple(named[name] for name in names("probes")))
     order = {member.trial.trial_id: i for i, member in enumerate(members)}

@@ -181,7 +181,7 @@ class TrainingLoop:
         saved = self._probes.save(step, self.params_NP)
         norm_N, update_norm_N, next_sum_N = self._update(grads_NP)
         self._average(step)
-        self._probes.after(step, saved, self.params_NP, lr_N, self.alive_N)
+        self._probes.after(step, saved, self.params_NP, lr_N, self.alive_N, self._preconditioner)
         torch.stack((loss_N, norm_N, update_norm_N, parameter_sum_N), out=out_row)
         return next_sum_N
 
@@ -232,6 +232,14 @@ class TrainingLoop:
             params_nP.add_(update_nP)
             norms.append((norm_n, torch.linalg.vector_norm(update_nP, dim=1), params_nP.sum(dim=1)))
         return tuple(torch.cat(column) for column in zip(*norms, strict=True))  # type: ignore[return-value]
+
+    def _preconditioner(self) -> Tensor | None:
+        """[N, P] of the update just made, with mup's factors on the rate in it; None: 1."""
+        found_NP = self._optimizer.preconditioner(self.optimizer_state)
+        factor_P = self._problem.lr_multiplier_P
+        if factor_P is None:
+            return found_NP
+        return (1 / factor_P).expand_as(self.params_NP) if found_NP is None else found_NP / factor_P
 
     def _average(self, step: int) -> None:
         """Takes the parameters after update `step` into the average; the one of a trial that is over stays."""

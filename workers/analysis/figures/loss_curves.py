@@ -1,6 +1,7 @@
 """How the training loss falls under each schedule at its best peak learning rate."""
 
 from workers.analysis.figures.bands import band_over_seeds
+from workers.analysis.figures.event_marks import event_marks
 from workers.analysis.figures.model import Axis, Figure, Panel
 from workers.analysis.figures.source import FigureSource
 from workers.analysis.ranking import Group
@@ -15,7 +16,8 @@ def draw(source: FigureSource) -> Figure:
         "Training loss by schedule",
         "Each schedule at the peak LR that is best for it on the study's metric. Line: median over seeds; band: lowest "
         "to highest seed. Look for: who is ahead early and who at the end, and for spikes in the band, which are "
-        "single seeds that nearly diverged. A seed that ended early leaves the median from there on.",
+        "single seeds that nearly diverged; a triangle marks the top of each spike. A seed that ended early leaves the "
+        "median from there on.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
     )
 
@@ -23,11 +25,12 @@ def draw(source: FigureSource) -> Figure:
 def _panel(group: Group, source: FigureSource) -> Panel:
     drawn = [band_over_seeds(source, each, source.steps, "train_loss") for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
+    spikes = event_marks(source, group, "loss_spike", lambda _, said: (said["peak_step"], said["loss_peak"]))
     positive = all(value is None or value > 0 for each in series for value in each.low)
     return Panel(
         group.label,
         Axis("step (updates made)"),
         Axis("training-batch loss" + ("" if group.analytic else " (nats)"), log=positive),
-        series,
+        (*series, *spikes) if series else (),
         note=source.note(group),
     )

@@ -1,12 +1,16 @@
 """Where training runs relative to the edge of stability: sharpness times the rate in use."""
 
+import math
+
 import numpy as np
 
 from workers.analysis.figures.bands import band_over_seeds
+from workers.analysis.figures.event_marks import event_marks
 from workers.analysis.figures.model import Axis, Figure, Panel, Rule, Series
 from workers.analysis.figures.source import FigureSource
 from workers.analysis.plain import number
 from workers.analysis.ranking import Group
+from workers.analysis.thresholds import PLAIN, PRECONDITIONED, sharpness_probe
 
 NAME = "sharpness"
 _DECADES = 4
@@ -21,25 +25,37 @@ def draw(source: FigureSource) -> Figure:
         "rate of the update made from there. Each schedule at its best peak LR; line: median over seeds, band: lowest "
         "to highest. For sgd, steps above the line (2 + 2 momentum, less with nesterov) are unstable on a quadratic. "
         "Look for: curves "
-        "that start above the line (the rate was too large at once), and curves that rise to it and stay.",
+        "that start above the line (the rate was too large at once), and curves that rise to it and stay. A cross "
+        "marks a catapult: loss up, then sharpness down, while above the line. Where the sharpness preconditioned by "
+        "the optimizer was measured, that is drawn, with the line that is about it.",
         tuple(panel for group in source.groups if (panel := _panel(group, source)).series),
     )
 
 
 def _panel(group: Group, source: FigureSource) -> Panel:
-    probes = source.probes_of_kind("sharpness")
+    optimizer = source.question.optimizers.get(group.optimizer_entry, {})
+    probe, of_preconditioned = sharpness_probe(source.question, group.workload_entry, optimizer)
+    is_preconditioned = source.question.probe_kind(probe) == PRECONDITIONED
+    probes = source.probes_of_kind(PRECONDITIONED if is_preconditioned else PLAIN)
     probes = probes.assign(product=probes["value"].to_numpy() * probes["lr"].to_numpy())
     drawn = [band_over_seeds(source, each, probes, "product", marked=True) for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
     products = source.question.stability_products(group.optimizer_entry)
     threshold = None if products is None else products[1]
+    if is_preconditioned:
+        threshold = of_preconditioned if math.isfinite(of_preconditioned) else None
+    catapults = event_marks(source, group, "catapult", lambda step, said: (step, said["product"]))
     log = all(value is None or value > 0 for each in series for value in (*each.y, *each.low))
     rules = () if threshold is None else (Rule(threshold, f"unstable above {number(threshold)}"),)
     return Panel(
         group.label,
         Axis("step (updates made)"),
-        Axis("sharpness x lr", log=log, limits=_log_limits(series, threshold) if log else _limits(series, threshold)),
-        series,
+        Axis(
+            f"{'preconditioned ' if is_preconditioned else ''}sharpness x lr",
+            log=log,
+            limits=_log_limits(series, threshold) if log else _limits(series, threshold),
+        ),
+        (*series, *catapults) if series else (),
         rules,
         note=" ".join(filter(None, (_note(group, source, threshold), source.note(group)))),
     )
@@ -65,6 +81,6 @@ def _log_limits(series: tuple[Series, ...], threshold: float | None) -> tuple[fl
 
 def _note(group: Group, source: FigureSource, threshold: float | None) -> str:
     reason = source.question.no_threshold(group.optimizer_entry)
-    if reason is not None:
+    if reason is not None and threshold is None:
         return f"No line here: {reason}. Compare the curves with one another only."
     return "" if threshold is not None else "No line here: the optimizer's momentum is not one number."

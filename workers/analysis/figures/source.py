@@ -29,6 +29,8 @@ class FigureSource:
     looks: dict[str, Look]
     best_trials: dict[int, list[str]]
     """Best cell -> its done trials."""
+    events: pd.DataFrame
+    """Found in the curves, `values` as mappings."""
 
     def curves(self, rows: pd.DataFrame, contender: Contender) -> pd.DataFrame:
         """The `rows` (of `steps` or `probes`) of the done trials of the contender's best cell."""
@@ -62,7 +64,9 @@ class FigureSource:
         return self.looks[contender]
 
 
-def read_source(folder: ResultFolder, question: Question, groups: tuple[Group, ...], table: CellTable) -> FigureSource:
+def read_source(
+    folder: ResultFolder, question: Question, groups: tuple[Group, ...], table: CellTable, events: pd.DataFrame
+) -> FigureSource:
     """Read the curves of the best cells alone: the others would only be drawn over one another."""
     best = [each.best_cell for group in groups for each in group.contenders if each.best_cell >= 0]
     trials = table.trials[table.trials["cell"].isin(best).to_numpy() & table.trials["done"].to_numpy()]
@@ -71,7 +75,7 @@ def read_source(folder: ResultFolder, question: Question, groups: tuple[Group, .
     steps = folder.rows("steps", ("trial_id", "step", "train_loss"), ids)
     contenders = [(each.schedule, each.is_baseline) for group in groups for each in group.contenders]
     best_trials = {int(cell): list(rows) for cell, rows in trials.groupby("cell")["trial_id"]}
-    return FigureSource(question, groups, table, steps, probes, looks(contenders), best_trials)
+    return FigureSource(question, groups, table, steps, probes, looks(contenders), best_trials, events)
 
 
 def curve_over_seeds(rows: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -64,6 +64,28 @@ class AloneObjective:
                 found.append(product_P)
         return torch.stack(found)
 
+    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """Products [N, P] with J^T L J, L the loss's Hessian in the outputs.
+
+        J v is the derivative of u -> J^T u along v, as forward mode may not know what the user's code is made of.
+        """
+        found = []
+        with sdpa_kernel(SDPBackend.MATH):
+            for i, (params_P, vector_P) in enumerate(zip(params_NP, vectors_NP, strict=True)):
+                leaf_P = params_P.detach().requires_grad_()
+                outputs, targets = self._probed_outputs(leaf_P, _of(batch, i))
+                tangent = self._forward(outputs, leaf_P, vector_P)
+                there = outputs.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(self._loss(there, targets), there, create_graph=True)
+                if not slope.requires_grad:  # a loss that is linear in the outputs
+                    found.append(torch.zeros_like(vector_P))
+                    continue
+                (curved,) = torch.autograd.grad(slope, there, tangent, materialize_grads=True)
+                with calling("models", getattr(self._model, "name", "")):
+                    (product_P,) = torch.autograd.grad(outputs, leaf_P, curved)
+                found.append(product_P)
+        return torch.stack(found)
+
     def train(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses [1] and gradients [1, P] of a training batch; the model's buffers move on."""
         (params_P,) = params_NP
@@ -108,6 +130,25 @@ class AloneObjective:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
             outputs = self._outputs(params_P, inputs, tensors, key)
         return self._loss(outputs.to(params_P.dtype), targets)
+
+    def _probed_outputs(self, params_P: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Outputs and targets, under the buffers and random numbers of every probe."""
+        inputs, targets, key = batch
+        copies = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        if self._module is not None:
+            start_global_streams(int(key))
+        outputs = self._outputs(params_P, inputs, copies, key).to(params_P.dtype)
+        if not outputs.requires_grad:
+            raise PluginFailed("got outputs that do not depend on the parameters, allowed ones that do")
+        return outputs, targets
+
+    def _forward(self, outputs: Tensor, leaf_P: Tensor, vector_P: Tensor) -> Tensor:
+        """J v, of the outputs' shape."""
+        weights = torch.zeros_like(outputs, requires_grad=True)
+        with calling("models", getattr(self._model, "name", "")):
+            (back_P,) = torch.autograd.grad(outputs, leaf_P, weights, create_graph=True)
+            (tangent,) = torch.autograd.grad(back_P, weights, vector_P, retain_graph=True)
+        return tangent
 
     def _outputs(
         self, params_P: Tensor, inputs: Tensor, tensors: dict[str, Tensor], key: Tensor | None = None

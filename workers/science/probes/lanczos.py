@@ -1,4 +1,4 @@
-"""The largest algebraic eigenvalue of many symmetric operators at once, by Lanczos iteration.
+"""The largest eigenvalue, algebraic or in magnitude, of many symmetric operators at once, by Lanczos iteration.
 
 Letters: N operators, n of them still iterating, P their dimension, m Lanczos steps made (one HVP each).
 """
@@ -53,9 +53,18 @@ class EigenvalueEstimates:
 
 
 def largest_eigenvalue(
-    hvp: HVP, start_NP: Tensor, allowed_N: Tensor, *, relative_tolerance: float, min_hvps: int = MIN_HVPS
+    hvp: HVP,
+    start_NP: Tensor,
+    allowed_N: Tensor,
+    *,
+    relative_tolerance: float,
+    min_hvps: int = MIN_HVPS,
+    by_magnitude: bool = False,
 ) -> EigenvalueEstimates:
     """Largest eigenvalue of each of N operators, by Lanczos with full re-orthogonalisation from `start_NP`.
+
+    `by_magnitude`: the one of the largest magnitude, of either sign, which has converged only once the other end of the
+    spectrum, taken as far out as its own residual says that it may reach, is no larger.
 
     Each operator stops by itself: converged, out of its allowance `allowed_N` (int64, HVPs), an invariant subspace, or
     a product that is not finite (value NaN; its neighbours do not notice). A start that is zero or not finite gives NaN
@@ -78,7 +87,7 @@ def largest_eigenvalue(
     >>> round(found.value.item(), 6), found.num_hvps.item(), found.converged.item()
     (5.0, 4, True)
     """
-    iteration = _Iteration(start_NP, allowed_N, relative_tolerance, min_hvps)
+    iteration = _Iteration(start_NP, allowed_N, relative_tolerance, min_hvps, by_magnitude=by_magnitude)
     while iteration.is_running:
         iteration.step(hvp)
     return iteration.estimates()
@@ -87,7 +96,10 @@ def largest_eigenvalue(
 class _Iteration:
     """The rows that still iterate, with their bases; and what has been found of all N."""
 
-    def __init__(self, start_NP: Tensor, allowed_N: Tensor, relative_tolerance: float, min_hvps: int) -> None:
+    def __init__(
+        self, start_NP: Tensor, allowed_N: Tensor, relative_tolerance: float, min_hvps: int, *, by_magnitude: bool
+    ) -> None:
+        self._by_magnitude = by_magnitude
         num_operators, self._dimension = start_NP.shape
         self._tolerance, self._min_hvps = relative_tolerance, min_hvps
         self._max_extra = max(0, MAX_MIN_HVPS - min_hvps)
@@ -164,7 +176,8 @@ class _Iteration:
         is_finite: Flags = np.asarray(np.isfinite(columns).all((0, 2)))
         usable = is_finite & self._active
         diagonal, off, dropped = (np.where(usable[:, None], column, 0.0) for column in columns)
-        value, coordinates = _top_ritz_pair(diagonal, off)
+        values, vectors = _ritz_pairs(diagonal, off)
+        value, coordinates, rivals = _chosen(values, vectors, off[:, -1], by_magnitude=self._by_magnitude)
         # Nothing left of the product: the basis spans an invariant subspace, and the Ritz pair is an eigenpair.
         rounding = self._breakdown * np.maximum(np.abs(diagonal).max(1), off.max(1))
         is_exact: Flags = (off[:, -1] <= rounding) | (m == self._dimension)
@@ -177,6 +190,7 @@ class _Iteration:
         is_converged = (
             is_finite & (is_exact | self._is_enough(coordinates)) & (residual <= self._tolerance * np.abs(value))
         )
+        is_converged &= is_exact | (rivals <= (1 + self._tolerance) * np.abs(value))
         is_spent = m >= self._allowed[self._rows]
         finished: Flags = self._active & (~is_finite | is_exact | is_spent | is_converged)
         rows, good = self._rows[finished], is_finite[finished]
@@ -224,12 +238,26 @@ class _Iteration:
         self._rows_on_device = torch.from_numpy(self._rows).to(self._basis.device)
 
 
-def _top_ritz_pair(diagonal: Reals, off: Reals) -> tuple[Reals, Reals]:
-    """Top eigenvalue [n] and unit eigenvector [n, m] of each tridiagonal matrix."""
+def _ritz_pairs(diagonal: Reals, off: Reals) -> tuple[Reals, Reals]:
+    """Eigenvalues [n, m], ascending, and unit eigenvectors [n, m, m] of each tridiagonal matrix."""
     size, m = diagonal.shape
     matrices = np.zeros((size, m, m))
     entry = np.arange(m)
     matrices[:, entry, entry] = diagonal
     matrices[:, entry[1:], entry[:-1]] = off[:, :-1]  # eigh reads the lower triangle
     values, vectors = np.linalg.eigh(matrices)
-    return values[:, -1], vectors[:, :, -1]
+    return values, vectors
+
+
+def _chosen(values: Reals, vectors: Reals, last_off: Reals, *, by_magnitude: bool) -> tuple[Reals, Reals, Reals]:
+    """Eigenvalue [n] and eigenvector [n, m] asked for, and how large the other end may be [n], 0 if it is no rival."""
+    top, coordinates, rivals = values[:, -1], vectors[:, :, -1], np.zeros(len(values))
+    if not by_magnitude:
+        return top, coordinates, rivals
+    is_low: Flags = np.asarray(np.abs(values[:, 0]) > np.abs(top))
+    value = np.where(is_low, values[:, 0], top)
+    coordinates = np.where(is_low[:, None], vectors[:, :, 0], coordinates)
+    other, other_end = np.where(is_low, top, values[:, 0]), np.where(is_low, vectors[:, -1, -1], vectors[:, -1, 0])
+    if values.shape[1] > 1:
+        rivals = np.abs(other) + last_off * np.abs(other_end)
+    return value, coordinates, rivals
