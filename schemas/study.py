@@ -355,6 +355,8 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
         del document["budget"]
     if not fields.plugins:  # a study without parts of its own keeps the hash that it had before there were any
         del document["plugins"]
+    if fields.analysis.optimum is None:  # likewise
+        del document["analysis"]["optimum"]
     for index, probe in enumerate(fields.probes):
         document["probes"][index]["name"] = probe_name(probe)
     for axis, entries in axes.items():

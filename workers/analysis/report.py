@@ -17,6 +17,8 @@ from workers.analysis.curvature import Curvature, curvature
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
+from workers.analysis.law_words import law_sentences
+from workers.analysis.laws import Law, measure_laws
 from workers.analysis.phrases import usable_bound
 from workers.analysis.plain import json_text, plain, plural
 from workers.analysis.question import read_question
@@ -36,6 +38,7 @@ class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
+    laws: group label -> its smoothness laws, the main one first; without the groups in which nothing was measured.
     counts: trials by state and outcome. cells: one mapping per cell. budget: what the study's budget left out, as a
     sentence; empty where it left out nothing.
     """
@@ -48,6 +51,7 @@ class StudyReport:
     verdicts: Mapping[str, tuple[str, ...]]
     groups: tuple[Group, ...]
     curvature: Mapping[str, Curvature]
+    laws: Mapping[str, tuple[Law, ...]]
     cells: tuple[Mapping[str, Any], ...]
     costs: tuple[Cost, ...]
     probes: tuple[ProbeQuality, ...]
@@ -94,6 +98,7 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
     table.cells[["usable", "covered"]] = mark_usable(table, question)
     groups = make_groups(table, question)
     bends = curvature(tables, question, groups, table)
+    laws = measure_laws(tables, question, groups, table)
     return StudyReport(
         study=question.study,
         description=question.description,
@@ -101,16 +106,19 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         counts=_counts(table.trials),
         budget=_budget(table.trials),
         verdicts={
-            group.label: paragraph(group, question, why(group, question, bend))
+            group.label: paragraph(
+                group, question, [*why(group, question, bend), *law_sentences(group, question, laws.get(group.label))]
+            )
             for group, bend in zip(groups, bends, strict=True)
         },
         groups=groups,
         curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
+        laws={label: found.laws for label, found in laws.items()},
         cells=_cell_rows(table),
         costs=costs(table.trials),
         probes=probe_quality(tables, question, table.trials),
         phases=phase_times(tables),
-        figures=draw_all(read_source(tables, question, groups, table)),
+        figures=draw_all(read_source(tables, question, groups, table, laws)),
     )
 
 
