@@ -120,7 +120,7 @@ def _judge(points: LawPoints, bootstraps: int, seed: int) -> LawFit:
     fit = fit_power(points.gap, points.curvature)
     law = fit.law()
     middle = np.exp(np.median(np.log(points.gap)))[None]
-    resampled = _bootstrap(points, cluster_N, len(clusters), bootstraps, seed)
+    resampled = resampled_fits(points, bootstraps, seed)
     slopes = None if resampled is None else _slopes(resampled, middle)
     envelope = fit_envelope(points.gap, points.curvature, ENVELOPE_QUANTILE)
     by_seed = held_out("gap", points, cluster_N)
@@ -157,12 +157,17 @@ def _judge(points: LawPoints, bootstraps: int, seed: int) -> LawFit:
     return replace(found, answer=answer, reasons=tuple(reasons))
 
 
-def _bootstrap(points: LawPoints, cluster_N: Integers, num_clusters: int, draws: int, seed: int) -> PowerFits | None:
-    """Fits to clusters drawn with replacement, whole: points of one path are not independent."""
-    if num_clusters < MIN_CLUSTERS:
+def resampled_fits(points: LawPoints, draws: int = BOOTSTRAPS, seed: int = 0) -> PowerFits | None:
+    """Fits to clusters drawn with replacement, whole, one for each draw: points of one path are not independent.
+
+    None where there are fewer than 3 clusters.
+    """
+    clusters, cluster_N = np.unique(points.cluster, return_inverse=True)
+    num = len(clusters)
+    if num < MIN_CLUSTERS:
         return None
     random = np.random.default_rng(seed)
-    counts_BC = random.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=draws)
+    counts_BC = random.multinomial(num, np.full(num, 1 / num), size=draws)
     distinct_UC, which_B = np.unique(counts_BC, axis=0, return_inverse=True)
     fits = fit_power(points.gap, points.curvature, distinct_UC[:, cluster_N].astype(np.float64), iterations=12)
     rows = which_B.ravel()
