@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from schemas.warmups import ExponentialConvexWarmup, GeometricWarmup, LinearWarmup, PolynomialWarmup
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.laws import GroupLaws, Law, measure_laws
 from workers.analysis.question import Question, read_question
-from workers.analysis.ranking import Contender, Group, make_groups
+from workers.analysis.ranking import Group, make_groups
 from workers.analysis.reading import ResultFolder
 from workers.analysis.scores import score_trials
 from workers.analysis.usable import mark_usable
@@ -212,23 +211,3 @@ def _widened(quantity: str, value: float, drawn: np.ndarray, factor: float, leas
     if quantity == "warmup_steps":
         low, high = math.floor(low), math.ceil(high)
     return Foretold(quantity, value, max(low, least), high)
-
-
-def pilot_gradients(pilot: Pilot, group: Group) -> tuple[float, float]:
-    """Gradients that a group's trials spent together, and one of them in the mean."""
-    trials = pilot.table.trials
-    own = trials[((trials["group"] == group.label) & trials["done"]).to_numpy()]
-    spent = own["gradients"].to_numpy(dtype=float)
-    total = float(np.nansum(spent))
-    return total, total / max(1, len(spent))
-
-
-def best_of(group: Group) -> Contender:
-    """The schedule with the best mean."""
-    return group.ranked[0]
-
-
-def raw_names(pilot: Pilot, group: Group, contender: Contender) -> pd.Series:
-    """The row of one trial of a contender's best cell."""
-    trials = pilot.table.trials
-    return trials[(trials["cell"] == contender.best_cell).to_numpy()].iloc[0]

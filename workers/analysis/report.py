@@ -14,6 +14,7 @@ from schemas.study import BUDGET_USED_UP
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
 from workers.analysis.curvature import Curvature, curvature
+from workers.analysis.derived import Derived, derived_outcome, derived_sentences
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
@@ -39,6 +40,7 @@ class StudyReport:
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
     laws: group label -> its smoothness laws, the main one first; without the groups in which nothing was measured.
+    derived: what came of a study that was derived from a pilot; None of any other.
     counts: trials by state and outcome. cells: one mapping per cell. budget: what the study's budget left out, as a
     sentence; empty where it left out nothing.
     """
@@ -52,6 +54,7 @@ class StudyReport:
     groups: tuple[Group, ...]
     curvature: Mapping[str, Curvature]
     laws: Mapping[str, tuple[Law, ...]]
+    derived: Derived | None
     cells: tuple[Mapping[str, Any], ...]
     costs: tuple[Cost, ...]
     probes: tuple[ProbeQuality, ...]
@@ -99,6 +102,7 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
     groups = make_groups(table, question)
     bends = curvature(tables, question, groups, table)
     laws = measure_laws(tables, question, groups, table)
+    derived = derived_outcome(tables, spec, question, groups, table)
     return StudyReport(
         study=question.study,
         description=question.description,
@@ -106,14 +110,20 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         counts=_counts(table.trials),
         budget=_budget(table.trials),
         verdicts={
-            group.label: paragraph(
-                group, question, [*why(group, question, bend), *law_sentences(group, question, laws.get(group.label))]
+            group.label: (
+                *derived_sentences(derived, group, question),
+                *paragraph(
+                    group,
+                    question,
+                    [*why(group, question, bend), *law_sentences(group, question, laws.get(group.label))],
+                ),
             )
             for group, bend in zip(groups, bends, strict=True)
         },
         groups=groups,
         curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
         laws={label: found.laws for label, found in laws.items()},
+        derived=derived,
         cells=_cell_rows(table),
         costs=costs(table.trials),
         probes=probe_quality(tables, question, table.trials),
