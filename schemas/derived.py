@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from schemas.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Spec
 
-Quantity = Literal["warmup_steps", "rate_usable_at_once", "gap_after_warmup", "curvature_after_warmup"]
+Quantity = Literal["warmup_steps", "rate_stable_at_once", "curvature_after_warmup"]
 
 
 class FrozenLaw(Spec):
@@ -23,8 +23,8 @@ class FrozenLaw(Spec):
 class Prediction(Spec):
     """A number that the follow-up measures, with the interval in which it was foretold; `high` null: no upper end.
 
-    warmup_steps: the shortest linear warmup that is no worse than the best one. rate_usable_at_once: the largest peak
-    LR that is usable without warmup. gap_after_warmup, curvature_after_warmup: of the derived arm, in the median.
+    warmup_steps: the shortest linear warmup that is no worse than the best one. rate_stable_at_once: the largest peak
+    LR at which every seed trains without warmup. curvature_after_warmup: of the derived arm, in the median.
     """
 
     quantity: Quantity

@@ -19,8 +19,7 @@ from workers.analysis.reading import ResultFolder
 LENGTH = "schedule.warmup.steps"
 _SAID = {
     "warmup_steps": "the shortest warmup that is no worse than the best",
-    "rate_usable_at_once": "the largest peak LR usable without warmup",
-    "gap_after_warmup": "the gap after the derived warmup",
+    "rate_stable_at_once": "the largest peak LR at which every seed trains without warmup",
     "curvature_after_warmup": "curvature after the derived warmup",
 }
 
@@ -80,8 +79,8 @@ def derived_outcome(
     steps = _shortest(lengths, table, group, question)
     measured = {
         "warmup_steps": steps,
-        "rate_usable_at_once": math.nan if none is None else none.usable.rate,
-        **_after_warmup(folder, question, frozen, derived, table),
+        "rate_stable_at_once": _stable(table, group, arms["none"]),
+        "curvature_after_warmup": _after_warmup(folder, question, frozen, derived, table),
     }
     return Derived(
         group=group.label,
@@ -161,7 +160,7 @@ def _by_length(table: CellTable, group: Group, arms: Mapping[str, str], question
     for length, own in cells.assign(length=[steps.get(cell, math.nan) for cell in cells.index]).groupby(
         "length", sort=True
     ):
-        of_arm = own[own["schedule_entry"].isin([arms["none"], arms["linear"]]).to_numpy()]
+        of_arm = own[own["contender"].isin([arms["none"], arms["linear"]]).to_numpy()]
         if of_arm.empty:
             continue
         best = best_configuration(
@@ -205,29 +204,31 @@ def _paired(table: CellTable, ours: Contender | None, theirs: Contender | None, 
     return mean_interval(rest[np.isfinite(rest)], question.confidence)
 
 
+def _stable(table: CellTable, group: Group, none: str) -> float:
+    """The largest rate at which all trials of the arm trained; 0 where that is none; NaN where none is done."""
+    cells = table.cells[(table.cells["group"] == group.label).to_numpy()]
+    own = cells[(cells["contender"] == none).to_numpy()]
+    if not (own["done"] > 0).any():
+        return math.nan
+    return float(own.loc[(own["trained"] == own["num_trials"]).to_numpy(), "rate"].to_numpy().max(initial=0.0))
+
+
 def _after_warmup(
     folder: ResultFolder,
     question: Question,
     frozen: Mapping[str, Any],
     derived: Contender | None,
     table: CellTable,
-) -> dict[str, float]:
-    """Medians over the derived arm's trials at the first row, and the first probe point, behind its warmup."""
-    nothing = {"gap_after_warmup": math.nan, "curvature_after_warmup": math.nan}
+) -> float:
+    """The median over the derived arm's trials of curvature at the first probe point behind its warmup."""
     if derived is None or derived.best_cell < 0:
-        return nothing
+        return math.nan
     trials = table.trials[(table.trials["cell"] == derived.best_cell).to_numpy() & table.trials["done"].to_numpy()]
     ids, length = trials["trial_id"].tolist(), int(trials["warmup_steps"].clip(lower=0).max())
-    steps = folder.rows("steps", ("trial_id", "step", "train_loss"), ids)
-    at = steps[(steps["step"] == length).to_numpy()]
     probes = folder.rows("probes", ("trial_id", "step", "probe", "value", "converged"), ids)
     of_kind = probes["probe"].map(question.probe_kind) == frozen["law"]["response"]
     behind = probes[(of_kind & probes["converged"] & (probes["step"] >= length)).to_numpy()]
-    first = behind[(behind["step"] == behind["step"].min()).to_numpy()] if len(behind) else behind
-    return {
-        "gap_after_warmup": float(at["train_loss"].median()) - float(frozen["law"]["optimum"]) if len(at) else math.nan,
-        "curvature_after_warmup": float(first["value"].median()) if len(first) else math.nan,
-    }
+    return float(behind.loc[(behind["step"] == behind["step"].min()).to_numpy(), "value"].median())
 
 
 def _gradients(table: CellTable, group: Group, arms: Mapping[str, str], pilot: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from workers.laws.warmup_of_law import LawPath, Speed, fit_speed, law_path
 from workers.schedules.factors import warmup_factors
 
 MODEL_ERROR = 2.0
-"""Intervals of times and gaps are this much wider on each side than the bootstrap's: a speed is a rough power law."""
+"""The interval of the length is this much wider on each side than the bootstrap's: the speed is a rough power law."""
 MAX_PATH_STEPS = 200_000
 
 
@@ -182,32 +182,32 @@ def _rounded(value: float) -> float:
 
 def _foretold(fit: LawFit, best: LawPath, many: LawPath, scale: float, length: int) -> tuple[Foretold, ...]:
     row = np.arange(len(many.warmup_steps))
-    index = np.minimum(length, many.gaps.shape[1] - 1)
-    at = min(length, best.gaps.shape[1] - 1)
+    at = min(length, best.rates.shape[1] - 1)
     spread = math.exp(2.0 * math.sqrt(_mean_square(fit)))
-    rates = many.rates[:, 0]
-    gap, curvature = float(best.gaps[0, at]), float(scale / best.rates[0, at])
+    at_once, curvature = float(best.rates[0, 0]), float(scale / best.rates[0, at])
+    stable = Foretold("rate_stable_at_once", at_once, min(_low(many.rates[:, 0]), at_once), math.inf)
     return (
-        _widened("warmup_steps", float(length), many.warmup_steps, MODEL_ERROR, least=0.0),
-        Foretold("rate_usable_at_once", float(best.rates[0, 0]), min(_low(rates), float(best.rates[0, 0])), math.inf),
-        _widened("gap_after_warmup", gap, many.gaps[row, index], MODEL_ERROR),
-        _widened("curvature_after_warmup", curvature, scale / many.rates[row, index], max(spread, 1.1)),
+        _widened("warmup_steps", float(length), many.warmup_steps, MODEL_ERROR),
+        stable,
+        _widened("curvature_after_warmup", curvature, scale / many.rates[row, at], max(spread, 1.1)),
     )
 
 
 def _mean_square(fit: LawFit) -> float:
-    """Of the residuals of log curvature: what `cover` and the envelope say in another way."""
-    raised = math.log(max(fit.cover, 1.0))
-    return (raised / 3.0) ** 2
+    """Of the residuals of log curvature, taken as normal: the envelope of 95 % lies 1.645 of them above the trend."""
+    low, high = fit.gap_low, fit.gap_high
+    middle = math.sqrt(low * high)
+    above = math.log(float(fit.envelope.at([middle])[0] / fit.law.at([middle])[0]))
+    return (max(above, 0.0) / 1.645) ** 2
 
 
 def _low(values: np.ndarray) -> float:
     return float(np.quantile(values, 0.025))
 
 
-def _widened(quantity: str, value: float, drawn: np.ndarray, factor: float, least: float = -math.inf) -> Foretold:
+def _widened(quantity: str, value: float, drawn: np.ndarray, factor: float) -> Foretold:
     low, high = (float(each) for each in np.quantile(drawn, [0.025, 0.975]))
     low, high = min(low, value) / factor, max(high, value) * factor
     if quantity == "warmup_steps":
         low, high = math.floor(low), math.ceil(high)
-    return Foretold(quantity, value, max(low, least), high)
+    return Foretold(quantity, value, low, high)
