@@ -7,6 +7,8 @@ import pytest
 
 from schemas.errors import SpecError
 from schemas.study import parse_study
+from service.cli.main import main
+from service.spec_files import parse_document
 from workers.results.deriving import derive_study
 from workers.results.write import as_yaml, write_results
 
@@ -19,7 +21,7 @@ PILOT = {
             "task": "analytic",
             "function": {"kind": "cosh"},
             "start": {"gap": 100.0},
-            "budget": {"steps": 60},
+            "budget": {"steps": 40},
         }
     ],
     "optimizers": [{"name": "gd", "kind": "sgd"}],
@@ -29,7 +31,7 @@ PILOT = {
         {"name": "linear", "warmup": {"kind": "linear", "steps": 20}, "decay": {"kind": "constant"}},
     ],
     "seeds": {"count": 1},
-    "probes": [{"kind": "sharpness", "every_steps": 2}],
+    "probes": [{"kind": "sharpness", "every_steps": 3}],
     "probe_budget": 100.0,
     "analysis": {"baseline": "none", "metric": "train_loss", "equivalence_margin": 1e-6},
 }
@@ -42,13 +44,29 @@ def refused(house, folder, **how):
 
 
 @pytest.fixture
+def command(monkeypatch):
+    """The exit status of a command, in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["warmup-bench", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return run
+
+
+@pytest.fixture
 def pilot(make_house):
     house = make_house(document=PILOT)
     house.finish()
     return house
 
 
-def test_a_pilot_s_law_is_tested_by_its_follow_up(pilot, tmp_path):
+@pytest.mark.slow
+def test_a_pilot_s_law_is_tested_by_its_follow_up(pilot, tmp_path, command):
     report = write_results(pilot.ledger, pilot.study.id, pilot.places, tmp_path / "pilot")
     law = report.laws["cosh, gd"][0]
     assert str(law.fit.answer) == "supported", law.fit.reasons
@@ -57,6 +75,10 @@ def test_a_pilot_s_law_is_tested_by_its_follow_up(pilot, tmp_path):
     tables = tmp_path / "tables"
     tables.mkdir()
     document = derive_study(pilot.ledger, "wall", pilot.places, tables)
+    file = tmp_path / "follow-up.yaml"
+    assert command("derive", "wall", "--home", pilot.places.home, "--out", file) == 0
+    assert parse_document(file.read_bytes()) == document
+    assert command("derive", "wall", "--home", pilot.places.home, "--out", file) == 2  # it is there
     study = parse_study(document)
     assert parse_study(study.resolved).spec_hash == study.spec_hash
     frozen = document["derived_from"]

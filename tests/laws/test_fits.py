@@ -119,6 +119,11 @@ def test_the_envelope_of_an_exact_law_is_the_law_and_no_point_breaks_the_highest
     np.testing.assert_allclose(top.at(GAPS), 2 + 3 * GAPS, rtol=0.35)
 
 
+def test_the_envelope_of_gaps_over_fifty_decades_is_found():
+    gaps = np.geomspace(1e-50, 100, 260)
+    np.testing.assert_allclose(fit_envelope(gaps, 1 + gaps).at(gaps), 1 + gaps, rtol=0.02)
+
+
 def test_a_trend_is_no_bound():
     """Least squares goes through the middle: half of the points lie above it, and it is said by how much."""
     fit = judge(controls.lawful(np.random.default_rng(0)))

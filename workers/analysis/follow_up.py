@@ -19,7 +19,7 @@ from workers.laws.judging import LawAnswer
 
 ARMS = {"derived": "derived", "none": "none", "linear": "linear", "pilot_best": "pilot-best"}
 MIN_SEEDS = 3
-_LENGTHS = (2, 8)
+_LENGTHS = (3, 8)
 """At least and at most so many lengths does tuned linear try."""
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from workers.laws.least_squares import fit_power
 from workers.laws.power_law import Array, PowerLaw
 
 _ZOOMS = 4
@@ -17,9 +18,15 @@ def fit_envelope(gap_N: Array, curvature_N: Array, quantile: float = 0.95) -> Po
     s, t = np.log(gap_N), np.log(curvature_N)
     rho = np.geomspace(0.05, 8.0, 17)
     bends = np.linspace(s.min() - 1.0, s.max(), 9)
+    # The shape of the trend first: where the gaps span many decades the grid is too coarse to meet the bend.
+    trend = fit_power(gap_N, curvature_N).law()
     best: tuple[float, float, float | None, float] = (np.inf, 0.0, None, 0.0)
+    if trend.k_rho > 0:
+        bend_of_trend = np.log(trend.k0 / trend.k_rho) / trend.rho if trend.k0 > 0 else None
+        best = _best_of(s, t, np.array([trend.rho]), bend_of_trend, quantile)
     for zoom in range(_ZOOMS):
-        for bend in [None, *bends] if zoom == 0 or best[2] is None else list(bends):
+        tried: list[float | None] = [None, *bends] if zoom == 0 or best[2] is None else list(bends)
+        for bend in tried:
             best = min(best, _best_of(s, t, rho, bend, quantile), key=lambda found: found[0])
         width = (8.0 / 0.05) ** (1.0 / 16 / 4**zoom)
         rho = np.clip(best[1] * np.geomspace(1.0 / width, width, 9), 0.02, 20.0)

@@ -237,10 +237,13 @@ def _answer(fit: LawFit) -> tuple[LawAnswer, list[str]]:
     if open_:
         return LawAnswer.NOT_IDENTIFIABLE, open_
     told = [_share(value) for value in (fit.held_out_r2_by_peak_lr, fit.held_out_r2_by_seed)]
+    less = [NAMED[each.regressor] for each in fit.regressors if each.against == "worse"]
+    unknown = [NAMED[each.regressor] for each in fit.regressors if each.against == "not measured"]
     return LawAnswer.SUPPORTED, [
         "curvature rises with the gap beyond what both share with the step (permutation of whole trials, p ="
         f" {fit.permutation_p:.2g}); a peak LR that was left out is told {told[0]} of its variance, a seed {told[1]};"
-        f" {_listed(REGRESSORS[1:])} tell less"
+        f" {_listed(less)} tell{'s' if len(less) == 1 else ''} less"
+        + (f" ({_listed(unknown)} was not measured)" if unknown else "")
     ]
 
 
@@ -300,9 +303,8 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _listed(regressors: tuple[Regressor, ...]) -> str:
-    words = [NAMED[each] for each in regressors]
-    return ", ".join(words[:-1]) + " and " + words[-1]
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _nothing(points: LawPoints, reasons: list[str]) -> LawFit:
