@@ -41,7 +41,7 @@ def lawful():
 
 
 def sentences(report):
-    (told,) = report.verdicts.values()
+    (told,) = report.law_words.values()
     return " ".join(told)
 
 
@@ -56,7 +56,9 @@ def test_a_law_that_holds_is_told_with_its_numbers(report_of, lawful):
     assert "told by the gap" in words
     assert [law.phase for law in report.laws["w, o"]] == ["all", "before the peak", "after the peak"]
     assert "By phase: before the peak " in words
-    assert "Smoothness law (||Hessian|| <= K0 + Krho gap^rho)" in report.verdict.replace("\n  ", " ")
+    assert (
+        "\nSmoothness law, w, o\n- ||Hessian|| <= K0 + Krho gap^rho, read from sharpness: supported" in report.verdict
+    )
 
 
 def test_a_law_that_does_not_hold_is_told_with_its_reasons(report_of):
@@ -93,7 +95,7 @@ def test_a_study_without_a_curvature_probe_says_nothing_and_reads_nothing(
         lambda self, table, columns, *ids: read.append(columns) or original(self, table, columns, *ids),
     )
     report = analyse(write_trials([make_row("none", 0.1, seed, 0.3) for seed in (0, 1)]), small_spec)
-    assert report.laws == {}
+    assert report.laws == report.law_words == {}
     assert not report.figures["smoothness_law"].panels
     assert "Smoothness law" not in report.verdict
     assert not any("gradient_norm" in columns for columns in read)

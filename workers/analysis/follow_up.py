@@ -128,6 +128,8 @@ def _document(
         )
     rates = sorted({*trials.loc[(trials["group"] == group.label).to_numpy(), "peak_lr"]})
     span = (rates[0], max(rates[-1], 2 * derived.peak_lr))
+    baseline = group.baseline
+    centres = (baseline.best_rate if baseline and baseline.n else rates[len(rates) // 2], float(row["peak_lr"]))
     lengths, linear_rates = _linear(configurations, steps, derived)
     label = "label" if "label" in type(specs["optimizer"]).model_fields else "name"
     decay = best["decay"]
@@ -139,8 +141,10 @@ def _document(
         "workloads": [{**specs["workload"].model_dump(mode="json"), "name": group.workload}],
         "optimizers": [{**_plain(specs["optimizer"]), label: group.optimizer, "peak_lrs": None}],
         "schedules": [
-            _schedule("none", {"kind": "none"}, decay, _grid(*span, configurations)),
-            _schedule("linear", {"kind": "linear", "steps": _swept(lengths)}, decay, _grid(*span, linear_rates)),
+            _schedule("none", {"kind": "none"}, decay, _grid(centres[0], span, configurations)),
+            _schedule(
+                "linear", {"kind": "linear", "steps": _swept(lengths)}, decay, _grid(centres[1], span, linear_rates)
+            ),
             _schedule("derived", derived.warmup, decay, {"values": [derived.peak_lr]}),
             _schedule("pilot_best", best["warmup"], decay, {"values": [float(row["peak_lr"])]}),
         ],
@@ -166,20 +170,25 @@ def _swept(lengths: list[int]) -> Any:
     return {"sweep": lengths} if len(lengths) > 1 else lengths[0]
 
 
-def _grid(low: float, high: float, count: int) -> dict[str, Any]:
+def _grid(centre: float, span: tuple[float, float], count: int) -> dict[str, Any]:
+    """Rates around what was best in the pilot, half a power of ten apart, or closer where that is beyond its rates."""
+    reach = 10 ** (0.25 * (count - 1))
+    low, high = (float(f"{each:.4g}") for each in (max(span[0], centre / reach), min(span[1], centre * reach)))
     if count == 1 or low >= high:
         return {"values": [high]}
     return {"grid": {"low": low, "high": high, "count": count, "spacing": "log"}}
 
 
 def _linear(configurations: int, steps: int, derived: DerivedWarmup) -> tuple[list[int], int]:
-    """Lengths around the derived one and over the run, and rates for each, together as many as the others may try."""
+    """Lengths over the run, the derived one among them, and rates for each: together as many as the others may try."""
     fewest, most = _LENGTHS
     count = max(fewest, min(most, round(math.sqrt(configurations / 2))))
     own = int(derived.warmup.get("steps") or 2)
     low = max(2, min(own // 4, steps // 100))
     high = max(low + 1, min(max(steps // 2, 2 * own), max(2, steps - 1)))
-    lengths = sorted({round(float(each)) for each in np.geomspace(low, high, count)})
+    spread = np.geomspace(low, high, count)
+    spread[np.abs(np.log(spread / own)).argmin()] = own
+    lengths = sorted({round(float(each)) for each in spread})
     return lengths, max(2, -(-configurations // len(lengths)))
 
 

@@ -18,10 +18,8 @@ NAMES = {
 }
 
 
-def law_sentences(group: Group, question: Question, measured: GroupLaws | None) -> list[str]:
-    """Entries of a group's verdict; none where no curvature was measured."""
-    if measured is None:
-        return []
+def law_sentences(group: Group, question: Question, measured: GroupLaws) -> list[str]:
+    """Whether the law holds in a group, then the numbers that say so."""
     main, *rest = measured.laws
     told = [_opening(main), *_numbers(main), *_phases(main, rest), *_others(main, rest)]
     if main.response != "preconditioned_sharpness" and question.no_threshold(group.optimizer_entry) is not None:
@@ -46,7 +44,7 @@ def because(law: Law, most: int = 4) -> str:
 
 
 def _opening(main: Law) -> str:
-    said = f"Smoothness law (||Hessian|| <= K0 + Krho gap^rho), read from {NAMES[main.response]}: {main.fit.answer}"
+    said = f"||Hessian|| <= K0 + Krho gap^rho, read from {NAMES[main.response]}: {main.fit.answer}"
     return f"{said}: {because(main)}."
 
 

@@ -40,6 +40,7 @@ class StudyReport:
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
     laws: group label -> its smoothness laws, the main one first; without the groups in which nothing was measured.
+    law_words: group label -> the same in words.
     derived: what came of a study that was derived from a pilot; None of any other.
     counts: trials by state and outcome. cells: one mapping per cell. budget: what the study's budget left out, as a
     sentence; empty where it left out nothing.
@@ -54,6 +55,7 @@ class StudyReport:
     groups: tuple[Group, ...]
     curvature: Mapping[str, Curvature]
     laws: Mapping[str, tuple[Law, ...]]
+    law_words: Mapping[str, tuple[str, ...]]
     derived: Derived | None
     cells: tuple[Mapping[str, Any], ...]
     costs: tuple[Cost, ...]
@@ -70,7 +72,11 @@ class StudyReport:
             for label, sentences in self.verdicts.items()
         ]
         notes = ["\n".join(["Measured", *(f"- {note}" for note in self.measured_notes)])] if self.measured_notes else []
-        return wrapped("\n\n".join([header, *paragraphs, *notes]) + "\n")
+        laws = [
+            "\n".join([f"Smoothness law, {label}", *(f"- {sentence}" for sentence in sentences)])
+            for label, sentences in self.law_words.items()
+        ]
+        return wrapped("\n\n".join([header, *paragraphs, *laws, *notes]) + "\n")
 
     @property
     def measured_notes(self) -> tuple[str, ...]:
@@ -112,17 +118,18 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         verdicts={
             group.label: (
                 *derived_sentences(derived, group, question),
-                *paragraph(
-                    group,
-                    question,
-                    [*why(group, question, bend), *law_sentences(group, question, laws.get(group.label))],
-                ),
+                *paragraph(group, question, why(group, question, bend)),
             )
             for group, bend in zip(groups, bends, strict=True)
         },
         groups=groups,
         curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
         laws={label: found.laws for label, found in laws.items()},
+        law_words={
+            group.label: tuple(law_sentences(group, question, laws[group.label]))
+            for group in groups
+            if group.label in laws
+        },
         derived=derived,
         cells=_cell_rows(table),
         costs=costs(table.trials),
