@@ -11,7 +11,7 @@ from workers.laws.least_squares import fit_power
 from workers.laws.permutation import permutation_test
 
 CONTROLS = ("random_walks", "by_step_alone", "edge_of_stability", "unbalanced_net", "shuffled")
-FEW, MANY = 10, 200
+FEW, MANY = 10, 100
 
 
 def answers(name, draws, **sizes):
@@ -21,20 +21,20 @@ def answers(name, draws, **sizes):
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_without_a_law_none_is_found(name):
-    """10 draws each, of which at most one may err; 200 draws are the slow test below."""
+    """10 draws each, of which at most one may err; 100 draws are the slow test below."""
     assert answers(name, FEW)["supported"] <= 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTROLS)
-def test_without_a_law_at_most_5_percent_of_200_draws_are_called_one(name):
+def test_without_a_law_at_most_5_percent_of_100_draws_are_called_one(name):
     assert answers(name, MANY)["supported"] <= 0.05 * MANY
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTROLS)
 def test_longer_runs_of_more_seeds_mislead_no_more(name):
-    assert answers(name, 40, seeds=5, steps=40)["supported"] <= 2
+    assert answers(name, 20, seeds=5, steps=40)["supported"] <= 1
 
 
 def test_a_law_that_is_there_is_found():
