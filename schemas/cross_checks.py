@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from schemas.derived import DerivedFrom
 from schemas.entries import Entry, Variant
 from schemas.errors import Problem
 from schemas.learning_rates import PeakLRs
@@ -29,10 +30,21 @@ def duplicates(names: Iterable[tuple[str, str]]) -> list[Problem]:
 def baseline_problems(baseline: str | None, schedules: tuple[Entry, ...]) -> list[Problem]:
     """A baseline that names no schedule."""
     names = [variant.name for entry in schedules for variant in entry.variants.values()]
-    if baseline is None or baseline in names:
+    # An entry that is swept may be named as a whole: the best of its variants is then the baseline.
+    if baseline is None or baseline in names or baseline in [entry.name for entry in schedules]:
         return []
     allowed = f"the name of a schedule: {', '.join(names[:20])}{did_you_mean(baseline, names)}"
     return [Problem("analysis.baseline", show(baseline), allowed)]
+
+
+def arm_problems(derived: DerivedFrom | None, schedules: tuple[Entry, ...]) -> list[Problem]:
+    """Arms of a derived study that are no schedules of it."""
+    if derived is None:
+        return []
+    names = [entry.name for entry in schedules]
+    allowed = f"the name of a schedule: {', '.join(names[:20])}"
+    said = derived.arms.model_dump().items()
+    return [Problem(f"derived_from.arms.{arm}", show(name), allowed) for arm, name in said if name not in names]
 
 
 def rate_problems(of_study: PeakLRs | None, axes: Axes) -> list[Problem]:

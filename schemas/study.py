@@ -21,7 +21,8 @@ from schemas.base import (
     without_defaults,
 )
 from schemas.catalog import DatasetFacts, dataset_facts
-from schemas.cross_checks import baseline_problems, duplicates, rate_problems, warmup_problems
+from schemas.cross_checks import arm_problems, baseline_problems, duplicates, rate_problems, warmup_problems
+from schemas.derived import DerivedFrom
 from schemas.entries import FAMILIES, Entry, Variant, expanded, num_to_check, outline, resolved_entry
 from schemas.errors import Problem, SpecError
 from schemas.expansion import combinations, count_trials, count_trials_of_workloads, link_problems, met_triples
@@ -104,6 +105,8 @@ class StudyFields(Spec):
     budget: StudyBudget | None = None
     plugins: Annotated[tuple[PluginSource, ...], Field(strict=False)] = ()
     """The code of the study's own parts: filled in when it is accepted. Stated, no other code is accepted."""
+    derived_from: DerivedFrom | None = None
+    """The pilot whose smoothness law this study tests, and what was foretold."""
 
     def seed_list(self) -> tuple[Seed, ...]:
         """The seeds, in order."""
@@ -347,6 +350,7 @@ def _cross_problems(
         )
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
+        problems += arm_problems(fields.derived_from, axes["schedules"])
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
     problems += probe_problems(fields.probes, found)
     of_study = fields.peak_lrs if "peak_lrs" not in unsure else None
@@ -375,6 +379,10 @@ def _resolved(fields: StudyFields, axes: Mapping[str, tuple[Entry, ...]]) -> dic
         del document["budget"]
     if not fields.plugins:  # a study without parts of its own keeps the hash that it had before there were any
         del document["plugins"]
+    if fields.derived_from is None:
+        del document["derived_from"]
+    if fields.analysis.optimum is None:  # likewise
+        del document["analysis"]["optimum"]
     for index, probe in enumerate(fields.probes):
         said = document["probes"][index]
         said["name"] = probe_name(probe)

@@ -12,6 +12,7 @@ from schemas.problems import escaped
 from service.cli import (
     cancel,
     data,
+    derive,
     extend,
     keys,
     listing,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "watch": watch.watch,
     "cancel": cancel.cancel,
     "extend": extend.extend,
+    "derive": derive.derive,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

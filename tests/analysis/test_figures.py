@@ -26,8 +26,8 @@ def folder(quickstart, report, tmp_path_factory):
     return folder
 
 
-def test_there_are_five_figures_with_a_panel_for_each_workload_and_optimizer(report):
-    assert len(FIGURE_NAMES) == 5
+def test_there_are_six_figures_with_a_panel_for_each_workload_and_optimizer(report):
+    assert len(FIGURE_NAMES) == 6
     for name in FIGURE_NAMES:
         titles = [panel.title for panel in report.figures[name].panels]
         assert titles == ["digits-mlp, sgd", "digits-mlp, adamw"]

@@ -63,7 +63,7 @@ def test_plotly_is_embedded_once(page):
 def test_each_panel_has_its_place_and_its_drawing(page):
     drawings = json.loads(re.search(r'id="drawings">(.*?)</script>', page, re.DOTALL)[1])
     assert set(drawings) == set(re.findall(r'class="plot" id="([^"]+)"', page))
-    assert len(drawings) == 10
+    assert len(drawings) == 12
 
 
 def test_hostile_names_stay_text(write_trials, small_spec, make_row):

@@ -49,6 +49,8 @@ class Question:
     """The schedules whose warmup has no length before it has run."""
     units: Mapping[str, Mapping[str, str]]
     """Optimizer -> `relative_to` of its peak learning rates, where they are stated as multiples."""
+    law_optimum: Mapping[str, Any]
+    """What the gap of the smoothness law is counted from: {kind: given, value}, zero, fitted; empty: not said."""
 
     def probe_kind(self, name: str) -> str:
         """The kind of a probe, or of a point of it (`name.point`); one that the spec does not name is its own kind."""
@@ -80,6 +82,13 @@ class Question:
             known = isinstance(eigenvalues, list | tuple) and all(value >= 0 for value in eigenvalues)
             return 0.0 if known else None
         return _OPTIMUM.get(str(function.get("kind")))
+
+    def seeds_matter(self, workload: str) -> bool:
+        """Whether a seed changes a trial of the workload: not where a function is without noise and has a start."""
+        spec = self.workloads.get(workload, {})
+        function = spec.get("function") or {}
+        noise = spec.get("noise") or function.get("noise")
+        return not self.is_analytic(workload) or bool(noise) or function.get("kind") == "two_layer_linear"
 
     def stability_products(self, optimizer: str) -> tuple[float, float] | None:
         """The values of sharpness x lr beyond which sgd is unstable on a quadratic: in its first step, and later on.
@@ -143,6 +152,7 @@ def read_question(spec: Mapping[str, Any]) -> Question:
         probe_budget=float(spec.get("probe_budget") or 0.0),
         units=_units(spec),
         closed_loop=frozenset(name for name, each in _by_name(spec.get("schedules")).items() if _is_closed(each)),
+        law_optimum=analysis.get("optimum") or {},
     )
 
 

@@ -14,10 +14,13 @@ from schemas.study import BUDGET_USED_UP
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
 from workers.analysis.curvature import Curvature, curvature
+from workers.analysis.derived import Derived, derived_outcome, derived_sentences
 from workers.analysis.dynamics import Dynamics, dynamics, found_events, regimes
 from workers.analysis.figures import draw_all
 from workers.analysis.figures.model import Figure, figure_from_json
 from workers.analysis.figures.source import read_source
+from workers.analysis.law_words import law_sentences
+from workers.analysis.laws import Law, measure_laws
 from workers.analysis.noise import NoiseFit, noise_fits
 from workers.analysis.phrases import usable_bound
 from workers.analysis.plain import json_text, plain, plural
@@ -38,9 +41,12 @@ class StudyReport:
     """Everything that the report says. Equal folders give equal reports, byte for byte: no clock is read.
 
     verdicts: group label -> its sentences. curvature: group label -> what the sentence that says why stands on.
+    laws: group label -> its smoothness laws, the main one first; without the groups in which nothing was measured.
+    law_words: group label -> the same in words.
+    derived: what came of a study that was derived from a pilot; None of any other.
     counts: trials by state and outcome. dynamics: what happened on the way; noise: of gradients; empty where nothing
-    did, or was measured. cells: one mapping per cell. budget: what the study's budget left out, as a sentence; empty
-    where it left out nothing.
+    did, or was measured. cells: one mapping per cell. budget: what the study's budget left out, as a
+    sentence; empty where it left out nothing.
     """
 
     study: str
@@ -51,6 +57,9 @@ class StudyReport:
     verdicts: Mapping[str, tuple[str, ...]]
     groups: tuple[Group, ...]
     curvature: Mapping[str, Curvature]
+    laws: Mapping[str, tuple[Law, ...]]
+    law_words: Mapping[str, tuple[str, ...]]
+    derived: Derived | None
     cells: tuple[Mapping[str, Any], ...]
     costs: tuple[Cost, ...]
     probes: tuple[ProbeQuality, ...]
@@ -68,7 +77,11 @@ class StudyReport:
             for label, sentences in self.verdicts.items()
         ]
         notes = ["\n".join(["Measured", *(f"- {note}" for note in self.measured_notes)])] if self.measured_notes else []
-        return wrapped("\n\n".join([header, *paragraphs, *notes]) + "\n")
+        laws = [
+            "\n".join([f"Smoothness law, {label}", *(f"- {sentence}" for sentence in sentences)])
+            for label, sentences in self.law_words.items()
+        ]
+        return wrapped("\n\n".join([header, *paragraphs, *laws, *notes]) + "\n")
 
     @property
     def measured_notes(self) -> tuple[str, ...]:
@@ -100,6 +113,8 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
     groups = make_groups(table, question)
     bends = curvature(tables, question, groups, table)
     events = found_events(tables)
+    laws = measure_laws(tables, question, groups, table)
+    derived = derived_outcome(tables, spec, question, groups, table)
     return StudyReport(
         study=question.study,
         description=question.description,
@@ -107,18 +122,28 @@ def analyse(folder: str | os.PathLike[str], spec: Mapping[str, Any]) -> StudyRep
         counts=_counts(table.trials),
         budget=_budget(table.trials),
         verdicts={
-            group.label: paragraph(group, question, why(group, question, bend))
+            group.label: (
+                *derived_sentences(derived, group, question),
+                *paragraph(group, question, why(group, question, bend)),
+            )
             for group, bend in zip(groups, bends, strict=True)
         },
         groups=groups,
         curvature={group.label: bend for group, bend in zip(groups, bends, strict=True)},
+        laws={label: found.laws for label, found in laws.items()},
+        law_words={
+            group.label: tuple(law_sentences(group, question, laws[group.label]))
+            for group in groups
+            if group.label in laws
+        },
+        derived=derived,
         cells=_cell_rows(table, regimes(events, table)),
         costs=costs(table.trials),
         probes=probe_quality(tables, question, table.trials),
         phases=phase_times(tables),
         dynamics=dynamics(events, groups, table),
         noise=noise_fits(tables, question, groups, table),
-        figures=draw_all(read_source(tables, question, groups, table, events)),
+        figures=draw_all(read_source(tables, question, groups, table, laws, events)),
     )
 
 

@@ -19,7 +19,7 @@ NOMINAL_HVPS = 8
 """Hessian-vector products per batch that a point is planned with: on the digits MLP a warm start converges within 7."""
 FIRST_POINT_EXTRA_HVPS = 4
 """A trial's first point has no vector to start from: 10 to 12 there."""
-START_HVPS = 16
+START_GRADIENTS, START_HVPS = 1, 16
 """Per batch, about: what a rate in units of 1/sharpness takes once, at a start to 0.1 %."""
 FEWEST_POINTS = 2
 """One eigenvalue says nothing about how it moves: from here on secant points give way, too."""
@@ -114,7 +114,7 @@ def start_cost(trial: TrialSpec) -> tuple[int, int]:
         return 0, 0
     is_one = isinstance(trial.workload, Analytic) or trial.workload.batch_size == "full"
     batches = 1 if is_one else START_BATCHES
-    return batches * GRADIENTS_PER_SHARPNESS, batches * START_HVPS
+    return batches * START_GRADIENTS, batches * START_HVPS
 
 
 def measurement_plans(

@@ -34,17 +34,22 @@ def write_results(ledger: Ledger, study_id: str, places: Places, folder: Path) -
         CorruptRecord: a record file is not what its manifest says.
     """
     claim_folder(folder, study_id)
-    row = ledger.study(study_id)
-    study = parse_study(row.spec)
-    _write_text(folder / SPEC_FILE, mark(study_id) + as_yaml(row.spec))
+    spec = ledger.study(study_id).spec
+    _write_text(folder / SPEC_FILE, mark(study_id) + as_yaml(spec))
+    write_tables(ledger, study_id, places, folder)
+    add_found_events(folder, spec)
+    report = analyse(folder, spec)
+    write_report(report, folder)
+    return report
+
+
+def write_tables(ledger: Ledger, study_id: str, places: Places, folder: Path) -> None:
+    """Write a study's Parquet tables alone. Errors as for `write_results`."""
+    study = parse_study(ledger.study(study_id).spec)
     trials = list(ledger.trials(study_id))
     _write_pack_tables(ledger, study_id, RecordStore(places.records), trials, folder)
     reached = _steps_to_target(folder, study, trials)
     write_result_table(folder, "trials", trial_table(study, trials, reached))
-    add_found_events(folder, row.spec)
-    report = analyse(folder, row.spec)
-    write_report(report, folder)
-    return report
 
 
 def _write_pack_tables(ledger: Ledger, study_id: str, store: RecordStore, trials: list[TrialRow], folder: Path) -> None:

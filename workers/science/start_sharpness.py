@@ -155,6 +155,10 @@ class PreconditionedObjective:
             return self._objective.hvp(params_NP, batch, vectors_NP)
         return self._scale_P * self._objective.hvp(params_NP, batch, self._scale_P * vectors_NP)
 
+    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+        """As it is: nothing is asked of it here."""
+        return self._objective.gauss_newton_product(params_NP, batch, vectors_NP)
+
     def _inverse_root(self, params_NP: Tensor, grads_NP: Tensor) -> Tensor | None:
         problem, start_NP = self._problem, params_NP
         hyperparameters = PackHyperparameters(

@@ -1,5 +1,6 @@
 """What the figures are drawn from: the groups, their cells, and the curves of each contender's best cell."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 
 from workers.analysis.cells import CellTable
 from workers.analysis.figures.colours import Look, looks
+from workers.analysis.laws import GroupLaws
 from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
 from workers.analysis.reading import ResultFolder
@@ -31,6 +33,8 @@ class FigureSource:
     """Best cell -> its done trials."""
     events: pd.DataFrame
     """Found in the curves, `values` as mappings."""
+    laws: Mapping[str, GroupLaws]
+    """Group label -> its laws, where curvature was measured."""
 
     def curves(self, rows: pd.DataFrame, contender: Contender) -> pd.DataFrame:
         """The `rows` (of `steps` or `probes`) of the done trials of the contender's best cell."""
@@ -65,7 +69,12 @@ class FigureSource:
 
 
 def read_source(
-    folder: ResultFolder, question: Question, groups: tuple[Group, ...], table: CellTable, events: pd.DataFrame
+    folder: ResultFolder,
+    question: Question,
+    groups: tuple[Group, ...],
+    table: CellTable,
+    laws: Mapping[str, GroupLaws],
+    events: pd.DataFrame,
 ) -> FigureSource:
     """Read the curves of the best cells alone: the others would only be drawn over one another."""
     best = [each.best_cell for group in groups for each in group.contenders if each.best_cell >= 0]
@@ -75,7 +84,7 @@ def read_source(
     steps = folder.rows("steps", ("trial_id", "step", "train_loss"), ids)
     contenders = [(each.schedule, each.is_baseline) for group in groups for each in group.contenders]
     best_trials = {int(cell): list(rows) for cell, rows in trials.groupby("cell")["trial_id"]}
-    return FigureSource(question, groups, table, steps, probes, looks(contenders), best_trials, events)
+    return FigureSource(question, groups, table, steps, probes, looks(contenders), best_trials, events, laws)
 
 
 def curve_over_seeds(rows: pd.DataFrame, value: str) -> pd.DataFrame:

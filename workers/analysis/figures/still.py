@@ -70,7 +70,7 @@ def _draw_panel(canvas: Any, axes: "Axes", panel: Panel) -> None:
         axes.axhline(rule.y, color="black", linestyle=":", linewidth=1.2)
         axes.annotate(rule.text, (1, rule.y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     if shown is not None:
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
     elif panel.series:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
@@ -112,7 +112,10 @@ def _draw_series(axes: "Axes", panel: Panel, series: Series) -> Any:
         axes.errorbar(x, y, [low, high], marker=marker, ms=4, ls=_DASHES[series.dash], lw=1.2, capsize=2, **look)
     else:
         axes.plot(x, y, linestyle=_DASHES[series.dash], linewidth=1.2, **look)
-        axes.fill_between(x, _floats(series.low), _floats(series.high), color=series.colour, alpha=0.15, linewidth=0)
+        if series.low:
+            axes.fill_between(
+                x, _floats(series.low), _floats(series.high), color=series.colour, alpha=0.15, linewidth=0
+            )
     return None
 
 
