@@ -349,8 +349,9 @@ def _cross_problems(
             [(f"{entry.where}.name", name) for entry, own in zip(entries, names, strict=True) for name in own]
         )
     if "schedules" in intact:
-        problems += baseline_problems(fields.analysis.baseline, axes["schedules"])
-        problems += arm_problems(fields.derived_from, axes["schedules"])
+        problems += baseline_problems(fields.analysis.baseline, axes["schedules"]) + arm_problems(
+            fields.derived_from, axes["schedules"]
+        )
         problems += rate_problems(fields.peak_lrs, axes) if "peak_lrs" not in unsure else []
     problems += probe_problems(fields.probes, found)
     of_study = fields.peak_lrs if "peak_lrs" not in unsure else None
