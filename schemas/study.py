@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError
 
 from schemas.analysis import Analysis
 from schemas.base import (
@@ -14,7 +14,6 @@ from schemas.base import (
     Name,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     Spec,
     content_hash,
@@ -38,14 +37,12 @@ from schemas.relative_checks import relative_problems
 from schemas.salvage import refused_places, without_places
 from schemas.schedules import Schedule
 from schemas.second_moment import beta2_of
+from schemas.study_budget import StudyBudget
 from schemas.trials import Seed, TrialSpec, steps_known, total_steps
 from schemas.workloads import Analytic
 
 MEASUREMENT_REVISION = 2
 """Raised when the same probes and budget come to other points: it is part of the measurement id of whatever probes."""
-
-BUDGET_USED_UP = "budget used up"
-"""How the reason of a trial that the study's budget left out begins, and that of a study that ended so."""
 
 MAX_CHECKED = 2_000
 """Variants of an axis that are validated at most where the study's size is in doubt, those without sweeps aside."""
@@ -61,23 +58,6 @@ class Execution(Spec):
     """Where the study runs. One study, one device class."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class StudyBudget(Spec):
-    """What the study may spend. Once it is used up no pack begins any more; those that have begun are finished, and the
-    trials of the others are cancelled.
-    """
-
-    hours: PositiveFloat | None = None
-    """In which at least one pack trains."""
-    gradients: PositiveFloat | None = None
-    """In training-batch gradients over all trials, probes included as planned: one Hessian-vector product is two."""
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> "StudyBudget":
-        if self.hours is None and self.gradients is None:
-            raise ValueError("hours, gradients, or both")
-        return self
 
 
 def _whole(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from schemas.study import StudyBudget, parse_study
+from schemas.study import parse_study
+from schemas.study_budget import StudyBudget
 from schemas.trials import TrialState
 from schemas.workloads import Digits
 from service.preparing import prepare

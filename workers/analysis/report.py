@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from schemas.errors import PlaceError
-from schemas.study import BUDGET_USED_UP
+from schemas.study_budget import BUDGET_USED_UP
 from workers.analysis.cells import CellTable, make_cells
 from workers.analysis.costs import Cost, PhaseTime, ProbeQuality, costs, phase_times, probe_quality
 from workers.analysis.curvature import Curvature, curvature

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from schemas.errors import PlaceError, WarmupBenchError
 from schemas.own_parts import NO_PARTS
-from schemas.study import BUDGET_USED_UP, Study, StudyBudget, parse_study
+from schemas.study import Study, parse_study
+from schemas.study_budget import BUDGET_USED_UP, StudyBudget
 from schemas.trials import TrialState
 from workers.cards import cards
 from workers.cluster import tidying

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from schemas.study import BUDGET_USED_UP, StudyBudget
+from schemas.study_budget import BUDGET_USED_UP, StudyBudget
 from workers.cluster.replanning import REPLACES
 from workers.ledger.rows import EventKind, EventRow, PackRow
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, insert, literal, null, select, update
 
 from schemas.errors import WrongState
-from schemas.study import BUDGET_USED_UP
+from schemas.study_budget import BUDGET_USED_UP
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
 from workers.ledger.idempotency import AnsweredBefore, extension_answer, hold_key, made_before, remember
