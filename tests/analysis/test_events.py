@@ -266,6 +266,16 @@ def test_the_report_counts_marks_and_labels_them(catapulting):
     assert any(each.name == "loss spike" for each in report.figures["loss_curves"].panels[0].series)
 
 
+def test_a_contender_on_whose_way_nothing_happened_is_counted_as_such(catapulting):
+    folder, spec = catapulting
+    add_found_events(folder, spec)
+    events = pd.read_parquet(folder / "events.parquet")
+    events[~events["trial_id"].str.startswith("warm/")].to_parquet(folder / "events.parquet")
+    none, warm = analyse(folder, spec).dynamics
+    assert none.trials["catapult"] == 2
+    assert (warm.n, set(warm.trials.values()), warm.regime) == (2, {0}, {})
+
+
 def test_a_preconditioned_sharpness_is_drawn_with_its_own_line(catapulting, tmp_path):
     folder, spec = catapulting
     probes = pd.read_parquet(folder / "probes.parquet").assign(probe="preconditioned_sharpness")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from workers.analysis.cells import CellTable
@@ -67,7 +68,7 @@ def _of_trials(events: pd.DataFrame, trials: set[str], label: str, schedule: str
     mine = events[events["trial_id"].isin(trials).to_numpy()]
     kinds = [kind for kind in KINDS if kind != "regime"]
     is_up = [values.get("direction", "up") == "up" for values in mine["values"]]
-    counted = mine[is_up]
+    counted = mine[np.array(is_up, dtype=bool)]  # an empty list would choose among the columns
     of_kind = {kind: counted[(counted["kind"] == kind).to_numpy()] for kind in kinds}
     labels = Counter(values["label"] for values in mine.loc[(mine["kind"] == "regime").to_numpy(), "values"])
     return Dynamics(
