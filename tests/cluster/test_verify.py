@@ -11,6 +11,7 @@ from schemas.trials import TrialState
 from tests.cluster import conftest
 from tests.cluster.conftest import DeadError, House
 from tests.e2e.specs import analytic
+from tests.tracking.test_loop import Clock
 from workers.cluster import retraining
 from workers.cluster.retraining import retrain, same_bits
 from workers.ledger.rows import PackState
@@ -39,7 +40,8 @@ def publish(house: House, tracker: MemoryTracker) -> PublishingState:
     stop = threading.Event()
     stop.set()
     source = LedgerSource(house.ledger, house.study.id, house.places, stop)
-    return run_publisher(source, Publisher(tracker), stop, drain_s=0.5, sleep=lambda seconds: None)
+    clock = Clock()  # so that a busy machine does not end it before all is published
+    return run_publisher(source, Publisher(tracker), stop, drain_s=0.5, clock=clock, sleep=clock.sleep)
 
 
 def trained_again(house: House, num_trials: int = 3) -> retraining.Retrained:

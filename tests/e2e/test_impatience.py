@@ -75,7 +75,7 @@ def test_the_next_command_says_for_whom_it_waits_and_ends_the_study(impatient: t
     assert second.status == 0, second.err
     assert "waiting for process" in second.err
     assert "all 16 trials done" in second.out
-    assert processes_of(only_study(cwd / "home").id) == {}
+    wait_for(lambda: not processes_of(only_study(cwd / "home").id), "the end of all its processes", 30.0)
 
 
 def test_a_done_study_whose_publisher_was_killed_is_published_by_the_next_command(tmp_path: Path) -> None:

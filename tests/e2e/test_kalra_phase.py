@@ -37,6 +37,8 @@ def test_each_seed_has_the_rate_of_its_own_start(out: Path) -> None:
     unit = trials.lr_multiple / trials.peak_lr
     by_seed = unit.groupby(trials.seed)
     assert len(by_seed) == 20
-    assert (by_seed.nunique() <= 2).all()  # one sharpness a seed, but for the last digit of the division
+    assert (
+        by_seed.max() <= by_seed.min() * (1 + 1e-12)
+    ).all()  # one sharpness a seed, but for the division's last digits
     assert unit.between(1.6, 2.4).all()
     assert "multiples of 1/sharpness" in " ".join(warmup_bench.load(out).verdict.split())

@@ -9,6 +9,7 @@ from schemas.study import parse_study
 from schemas.trials import TrialState
 from tests.cluster.conftest import StopAfter, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
+from tests.tracking.test_loop import Clock
 from workers.cluster.planning import datasets_of
 from workers.extending import extend_study
 from workers.planning import expand_trials
@@ -27,7 +28,8 @@ def publish(house, tracker: MemoryTracker, **how: int) -> PublishingState:
     stop = threading.Event()
     stop.set()
     source = LedgerSource(house.ledger, house.study.id, house.places, stop, **how)
-    return run_publisher(source, Publisher(tracker), stop, drain_s=0.5, sleep=lambda seconds: None)
+    clock = Clock()  # so that a busy machine does not end it before all is published
+    return run_publisher(source, Publisher(tracker), stop, drain_s=0.5, clock=clock, sleep=clock.sleep)
 
 
 def contents(tracker: MemoryTracker) -> dict[str, tuple[str, list[str], dict[str, str]]]:
