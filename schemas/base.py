@@ -56,6 +56,16 @@ def without_defaults(model: BaseModel) -> dict[str, Any]:
     return said
 
 
+def require_one_of(**fields: Any) -> None:
+    """For a validator of alternatives: of these fields, by name, one is stated and the others are None.
+
+    Raises:
+        ValueError: none is, or several are.
+    """
+    if sum(value is not None for value in fields.values()) != 1:
+        raise ValueError(f"exactly one of {', '.join(fields)}")
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return without_defaults(value)

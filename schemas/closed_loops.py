@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from schemas.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec, require_one_of
 
 
 class GivenOptimum(Spec):
@@ -165,8 +165,7 @@ class CatapultStartWarmup(_Catapult):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.steps is None) == (self.fraction is None):
-            raise ValueError("exactly one of steps, fraction")
+        require_one_of(steps=self.steps, fraction=self.fraction)
         return self
 
     def resolved(self, total_steps: int, beta2: float | None) -> Self:

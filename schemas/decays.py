@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from schemas.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from schemas.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Spec, require_one_of
 
 Divisor = Annotated[float, Field(ge=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]
@@ -57,8 +57,7 @@ class ExponentialDecay(_Decay):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.gamma is None) == (self.end_factor is None):
-            raise ValueError("exactly one of gamma, end_factor")
+        require_one_of(gamma=self.gamma, end_factor=self.end_factor)
         return self
 
 
@@ -87,8 +86,7 @@ class NoamDecay(_Decay):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.warmup_steps is None) == (self.warmup_fraction is None):
-            raise ValueError("exactly one of warmup_steps, warmup_fraction")
+        require_one_of(warmup_steps=self.warmup_steps, warmup_fraction=self.warmup_fraction)
         return self
 
     def resolved(self, total_steps: int) -> Self:
@@ -122,8 +120,7 @@ class WSDDecay(_Decay):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.cooldown_steps is None) == (self.cooldown_fraction is None):
-            raise ValueError("exactly one of cooldown_steps, cooldown_fraction")
+        require_one_of(cooldown_steps=self.cooldown_steps, cooldown_fraction=self.cooldown_fraction)
         if (self.cooldown == "exponential") != (self.half_life_steps is not None):
             raise ValueError("half_life_steps with cooldown exponential, and with no other")
         return self

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.base import PositiveFloat, PositiveInt, Spec
+from schemas.base import PositiveFloat, PositiveInt, Spec, require_one_of
 
 
 class Grid(Spec):
@@ -66,8 +66,7 @@ class PeakLRs(Spec):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "PeakLRs":
-        if (self.values is None) == (self.grid is None):
-            raise ValueError("exactly one of values, grid")
+        require_one_of(values=self.values, grid=self.grid)
         if self.values is not None and len(set(self.points())) != len(self.values):
             raise ValueError("values that differ in their first 12 digits")
         return self

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, Spec
+from schemas.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, Spec, require_one_of
 from schemas.closed_loops import (
     CatapultStartWarmup,
     PersistentCatapultWarmup,
@@ -55,8 +55,7 @@ class _Lengthed(_Warmup):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.steps is None) == (self.fraction is None):
-            raise ValueError("exactly one of steps, fraction")
+        require_one_of(steps=self.steps, fraction=self.fraction)
         return self
 
     def resolved(self, total_steps: int, beta2: float | None) -> Self:
@@ -185,8 +184,7 @@ class ExponentialConcaveWarmup(_Asymptotic):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.tau_steps is None) == (self.tau_fraction is None):
-            raise ValueError("exactly one of tau_steps, tau_fraction")
+        require_one_of(tau_steps=self.tau_steps, tau_fraction=self.tau_fraction)
         return self
 
     def resolved(self, total_steps: int, beta2: float | None) -> Self:

@@ -10,6 +10,7 @@ from schemas.base import (
     PositiveFloat,
     PositiveInt,
     Spec,
+    require_one_of,
 )
 from schemas.functions import AnalyticFunction
 from schemas.gradient_noise import GradientNoise
@@ -236,8 +237,7 @@ class Budget(Spec):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Budget":
-        if sum(value is not None for value in (self.steps, self.examples, self.epochs, self.tokens)) != 1:
-            raise ValueError("exactly one of steps, examples, tokens, epochs")
+        require_one_of(steps=self.steps, examples=self.examples, tokens=self.tokens, epochs=self.epochs)
         return self
 
 
@@ -327,8 +327,7 @@ class Start(Spec):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Start":
-        if sum(value is not None for value in (self.gap, self.point, self.per_block)) != 1:
-            raise ValueError("exactly one of gap, point, per_block")
+        require_one_of(gap=self.gap, point=self.point, per_block=self.per_block)
         return self
 
 
