@@ -15,8 +15,9 @@ from pathlib import Path
 from workers import marks
 from workers.places import LEDGER, PLUGINS, Places
 
-EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE = 0, 1, 3, 4, 5, 6
-"""A driver's exit status: final; failed; stopped, to be continued; another driver has the study; to be started again,
+EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE = 0, 2, 3, 4, 5, 6
+"""A driver's exit status: final; failed, and it has said why (1 is what an interpreter or a library ends a process
+with, and may go better the next time); stopped, to be continued; another driver has the study; to be started again,
 because the Ray that it had is lost; to be started again by its service, because the ledger or the place of the records
 cannot be used (without a service: failed)."""
 RUN_LEASE_S = 30.0

@@ -19,6 +19,8 @@ from workers.results.verifying import check_records
 NUM_STEPS = 2_000
 LEFT_S = 30.0
 """So long after its end a process that carries the study's mark may live."""
+ENDS_THE_DRIVER = ("driver", "ray", "raylet", "gcs_server")
+"""Victims after which the study needs another driver."""
 Fault = tuple[str, str]
 """Victim, moment."""
 
@@ -83,6 +85,9 @@ def with_faults(
         outcome.problems.append(f"struck: {struck}, asked for {faults}")
     outcome.problems += [f"lived when the next driver began: {line}" for lines in survivors for line in lines]
     outcome.problems += _differences(home, out, peace) + _left(home)
+    needed = 1 + sum(victim in ENDS_THE_DRIVER for victim, _ in faults)
+    if (attempt := only_study(home).attempt) > needed:
+        outcome.problems.append(f"{attempt} drivers, where the faults explain {needed}")
     if tracking_uri is None:
         outcome.problems += doubled_in(home / "mlflow.sqlite", only_study(home).id)
     return outcome

@@ -128,8 +128,8 @@ def test_a_study_that_fails_by_itself_is_given_up_soon_with_a_sentence_and_the_p
     (study_id,) = queued(house.ledger)
     assert launched_until_given_up(house, study_id, EXIT_FAILED) == 3
     assert house.ledger.study_head(study_id).reason == (
-        "3 launches in a row brought it no further; the last time, the driver ended with status 1."
-        f" Its log, on {socket.gethostname()}: /home/logs/driver.log"
+        "3 launches in a row brought it no further; the last time, the driver ended with status"
+        f" {EXIT_FAILED}. Its log, on {socket.gethostname()}: /home/logs/driver.log"
     )
     house.round()
     assert house.launcher.published == [study_id]
@@ -182,7 +182,7 @@ def test_how_a_launch_ended_tells_whose_fault_it_was():
         return Ending.of(status, Path("log")).is_fault
 
     assert all(is_fault(status) for status in (-6, -9, -11, -15, EXIT_RAY_LOST, EXIT_STOPPED, EXIT_DONE))
-    assert not any(is_fault(status) for status in (EXIT_FAILED, 2, 134))
+    assert not any(is_fault(status) for status in (EXIT_FAILED, 1, 134))
 
 
 def test_a_done_study_whose_tracker_is_behind_is_published_on_after_its_driver_has_ended(house):

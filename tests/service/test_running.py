@@ -134,8 +134,15 @@ def test_a_driver_that_was_killed_is_started_again(house: House, watch) -> None:
 
 
 def test_a_driver_that_fails_is_an_error_with_the_end_of_its_log(watch) -> None:
-    with pytest.raises(DriverFailed, match=r"status 1; the same command continues(.|\n)*the last line of the log"):
+    with pytest.raises(
+        DriverFailed, match=rf"status {EXIT_FAILED}; the same command continues(.|\n)*the last line of the log"
+    ):
         watch(lambda: FakeDriver(EXIT_FAILED)).follow(lambda progress: None)
+
+
+def test_a_driver_that_a_library_ended_is_started_again(house: House, watch) -> None:
+    follow = watch(lambda: FakeDriver(1), lambda: FakeDriver(0, house.finish))
+    assert follow.follow(lambda progress: None).state is TrialState.DONE
 
 
 def test_a_driver_that_is_killed_again_and_again_is_given_up(watch) -> None:

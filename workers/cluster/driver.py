@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -137,24 +137,20 @@ class Driver:
                     return
             if self._reason_to_stop():
                 return
-            self._slots = Slots(
-                lambda: start_trainer(
-                    self._places.records,
-                    str(self._places.data),
-                    device,
-                    min(1.0, gpus / workers),
-                    list(map(str, self._places.plugins)),
-                ),
-                self._share.now(),
-                ray_here.check,
-            )
-            facts = self._slots.facts(lambda: bool(self._reason_to_stop()))
-            if facts is None:
-                return
-            self._write_plans(trials, facts)
-            self._spending = self._spent(study.fields.budget)
-            self._queue = deque(in_turn(self._ledger.packs(self._study_id, [PackState.QUEUED]), trials))
-            self._feed(trials, device)
+            with self._trainers(device, gpus / workers, ray_here.check) as self._slots:
+                facts = self._slots.facts(lambda: bool(self._reason_to_stop()))
+                if facts is None:
+                    return
+                self._write_plans(trials, facts)
+                self._spending = self._spent(study.fields.budget)
+                self._queue = deque(in_turn(self._ledger.packs(self._study_id, [PackState.QUEUED]), trials))
+                self._feed(trials, device)
+
+    def _trainers(self, device: str, gpus_each: float, check: Callable[[], None]) -> Slots:
+        records, data, plugins = self._places.records, str(self._places.data), list(map(str, self._places.plugins))
+        return Slots(
+            lambda: start_trainer(records, data, device, min(1.0, gpus_each), plugins), self._share.now(), check
+        )
 
     def _trials(self, study: Study) -> StudyTrials:
         return StudyTrials(study, self._ledger.insist(datasets_of), self._own)

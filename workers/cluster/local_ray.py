@@ -1,5 +1,6 @@
 """A Ray of this driver's own: started and shut down in the background, so that nothing waits for it without need."""
 
+import gc
 import logging
 import os
 import shutil
@@ -72,7 +73,12 @@ class BackgroundRay:
         self._processes.check()
 
     def end(self) -> None:
-        """Shut it down in the background; the process does not end before that is done."""
+        """Shut it down in the background; the process does not end before that is done.
+
+        Let go of handles and references before: Ray ends the process where one of them is freed during the shutdown.
+        """
+        # What a trainer's death has left in a cycle of error and frames is freed now, not whenever Python comes to it.
+        gc.collect()
         os.chdir(self._before)
         self._is_over.set()
 

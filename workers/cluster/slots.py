@@ -33,7 +33,7 @@ class Slot:
 
 
 class Slots:
-    """A fixed number of trainers, made by `start`: an actor handle each.
+    """The trainers, made by `start`: an actor handle each. Leave its `with` block before Ray is shut down.
 
     `check` raises once Ray is lost. It is called before everything that asks Ray for something: a dead raylet answers
     nothing, and most calls have no timeout.
@@ -43,6 +43,15 @@ class Slots:
         self._start = start
         self._check = check
         self._slots = [Slot(start()) for _ in range(count)]
+
+    def __enter__(self) -> "Slots":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Forget the trainers, and what they were asked for: Ray is about to be shut down, and ends them."""
+        for slot in self._slots:  # the frames of an error on its way up may know them, too
+            slot.actor = slot.pending = None
+        self._slots.clear()
 
     def facts(self, gives_up: Callable[[], bool]) -> TrainerFacts | None:
         """What the first trainer says of this machine; waits until it is up, which other studies may delay that have
