@@ -3,7 +3,6 @@
 import statistics
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 from commands import on_two_cores, run_study
+from memory import Sample, growth, plot
 from specs import one_step
 
 from schemas.errors import PlaceError
@@ -19,11 +19,7 @@ from workers.ledger.ledger import Ledger
 
 NUM_TRIALS, NUM_STEPS = 10_000, 200
 SAMPLE_EVERY_S = 0.5
-EARLY, LATE = (0.2, 0.4), (0.8, 1.0)
-"""Shares of the trials that are done: the first ones pay for what is loaded and made once."""
 PLOT = Path(__file__).resolve().parents[2] / "bench-results" / "long-life.png"
-Sample = tuple[float, float, dict[str, float]]
-"""Seconds, share done, process -> MB; of trainers, their mean."""
 
 
 def main(num_trials: int = NUM_TRIALS, num_steps: int = NUM_STEPS) -> dict[str, float]:
@@ -35,17 +31,17 @@ def main(num_trials: int = NUM_TRIALS, num_steps: int = NUM_STEPS) -> dict[str, 
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name) / "long"
         samples = _sampled(folder / "home", lambda: run_study(document, folder, "--workers", "2"))
-    _plot(samples)
-    figures = {f"{name}_growth": _growth(samples, name) for name in ("driver", "trainer", "gcs_server", "raylet")}
+    plot(samples, PLOT, "trials done (%)")
+    figures = {f"{name}_growth": growth(samples, name) for name in ("driver", "trainer", "gcs_server", "raylet")}
     figures["largest_growth"] = max(figures.values())
-    figures |= {f"{name}_mb": mb for name, mb in samples[-1][2].items()}
+    figures |= {f"{name}_mb": mb for name, mb in samples[-1][1].items()}
     sys.stdout.write("".join(f"{name:36} {value:10.3f}\n" for name, value in figures.items()) + f"plot: {PLOT}\n")
     return figures
 
 
 def _sampled(home: Path, run: Callable[[], object]) -> list[Sample]:
     samples: list[Sample] = []
-    over, began = threading.Event(), time.monotonic()
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(SAMPLE_EVERY_S):
@@ -54,7 +50,7 @@ def _sampled(home: Path, run: Callable[[], object]) -> list[Sample]:
                     study = ledger.list_studies()[0][0]
                 share = study.counts["done"] / study.total
                 if sizes := _sizes(study.id):
-                    samples.append((time.monotonic() - began, share, sizes))
+                    samples.append((share, sizes))
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -63,7 +59,7 @@ def _sampled(home: Path, run: Callable[[], object]) -> list[Sample]:
     finally:
         over.set()
         watching.join()
-    return [sample for sample in samples if sample[1] > 0 and len(sample[2]) == 4]
+    return [sample for sample in samples if sample[0] > 0 and len(sample[1]) == 4]
 
 
 def _sizes(study_id: str) -> dict[str, float]:
@@ -75,24 +71,3 @@ def _sizes(study_id: str) -> dict[str, float]:
             if kind in ("driver", "trainer", "gcs_server", "raylet"):
                 found.setdefault(kind, []).append(process.memory_info().rss / 1e6)
     return {kind: statistics.mean(sizes) for kind, sizes in found.items()}
-
-
-def _growth(samples: list[Sample], name: str) -> float:
-    early, late = (
-        statistics.median([sizes[name] for _, share, sizes in samples if low <= share < high or share == high == 1.0])
-        for low, high in (EARLY, LATE)
-    )
-    return late / early
-
-
-def _plot(samples: list[Sample]) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4))
-    axes = figure.subplots()
-    for name in samples[0][2]:
-        axes.plot([100 * share for _, share, _ in samples], [sizes[name] for _, _, sizes in samples], label=name)
-    axes.set(xlabel="trials done (%)", ylabel="resident memory (MB)", ylim=(0, None))
-    axes.legend()
-    PLOT.parent.mkdir(exist_ok=True)
-    figure.savefig(PLOT)

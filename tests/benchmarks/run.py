@@ -34,6 +34,7 @@ NAMES = (
     "service",
     "crashes",
     "long_life",
+    "short_studies",
 )
 IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness", "sharpness_along")
 """Train in the benchmark's own process: on one thread, as a trainer does."""
