@@ -1,10 +1,12 @@
 """Which figures a report has, in order."""
 
-from workers.analysis.figures import heatmap, law, loss_curves, metric_over_lr, sharpness, smoothness
+from workers.analysis.figures import heatmap, law, loss_curves, metric_over_lr, sharpness, smoothness, target_steps
 from workers.analysis.figures.model import Figure
 from workers.analysis.figures.source import FigureSource
 
-_DRAWERS = {each.NAME: each.draw for each in (loss_curves, metric_over_lr, heatmap, sharpness, smoothness, law)}
+_DRAWERS = {
+    each.NAME: each.draw for each in (loss_curves, metric_over_lr, heatmap, target_steps, sharpness, smoothness, law)
+}
 
 FIGURE_NAMES = tuple(_DRAWERS)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # Okabe and Ito's palette, told apart with every common kind of colour blindness; yellow is left out: unseen on white
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BASELINE = "#333333"
+BASELINE = "#333333"
 _SYMBOLS = ("square", "diamond", "triangle-up", "pentagon", "star", "hexagon")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -25,9 +25,9 @@ def looks(contenders: list[tuple[str, bool]]) -> dict[str, Look]:
         if name in found:
             continue
         if is_baseline:
-            found[name] = Look(_BASELINE, "circle", "dash")
+            found[name] = Look(BASELINE, "circle", "dash")
             continue
-        index = sum(look.colour != _BASELINE for look in found.values())
+        index = sum(look.colour != BASELINE for look in found.values())
         found[name] = Look(
             _COLOURS[index % len(_COLOURS)],
             _SYMBOLS[index % len(_SYMBOLS)],
