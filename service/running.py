@@ -9,6 +9,7 @@ from schemas.errors import WarmupBenchError
 from schemas.trials import TrialState
 from service.preparing import Prepared
 from service.progress import Progress
+from workers import marks
 from workers.holders import has_ended, lease_owner, process_of
 from workers.launcher import (
     EXIT_DONE,
@@ -98,6 +99,8 @@ class Watch:
             self._say_publishing()
         while self._has_driver():
             self._show_publishing(show)
+        if self._driver is not None:
+            marks.end_rays_of_dead_drivers(self._row.id)
         ended_well = self._driver is not None and self._driver.poll() == EXIT_DONE
         if ended_well or self._places.tracking_uri is None or self._is_published():
             return
@@ -132,6 +135,7 @@ class Watch:
             self._publisher.stop(grace_s=1.0)
         if self._driver is not None:
             self._driver.stop()
+            marks.end_rays_of_dead_drivers(self._row.id)
             self._free_lease()
             self._queue_again()
 

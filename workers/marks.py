@@ -49,6 +49,16 @@ def end_marked(name: str, value: str) -> None:
             return
 
 
+def end_rays_of_dead_drivers(study_id: str) -> None:
+    """Kill what is left of the Rays that drivers of this study, which have ended, had for themselves.
+
+    The kernel ends a raylet with its driver, but the raylet's agents live on for a minute, and a trainer until it is
+    about to write. Call it before a Ray of one's own starts, under the lease, which says that they are dead; and after
+    the end of a driver of one's own, which Ray may have cut short.
+    """
+    end_all([found for found in marked(STUDY, study_id) if RAY in environment_of(found)])
+
+
 def end_all(processes: list[psutil.Process]) -> int:
     """Kill (SIGKILL) these and wait until they are gone, a second at most. Returns how many there were."""
     for process in processes:

@@ -9,7 +9,7 @@ import pytest
 
 from workers import marks
 from workers.cluster import ray_processes
-from workers.cluster.ray_processes import RayLost, RayProcesses, end_those_of_dead_drivers
+from workers.cluster.ray_processes import RayLost, RayProcesses
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_what_dead_drivers_left_is_ended_and_nothing_of_another_study_or_of_no_r
     left = started(**{marks.STUDY: "mine", marks.RAY: "an older one"})
     others = [started(**{marks.STUDY: "another's", marks.RAY: "its"}), started(**{marks.STUDY: "mine"})]
     try:
-        end_those_of_dead_drivers("mine")
+        marks.end_rays_of_dead_drivers("mine")
         assert not _runs(left.pid)
         assert [process.poll() for process in others] == [None, None]
     finally:

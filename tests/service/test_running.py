@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from service.running import MAX_LAUNCHES, DriverFailed, Watch, collect
 from tests.cluster.conftest import House, StopAfter, make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
 from tests.service.driving import gone_owner
+from workers import marks
 from workers.data import facts_of
 from workers.holders import lease_owner
 from workers.launcher import EXIT_FAILED, EXIT_NOT_MINE, EXIT_RAY_LOST
@@ -143,6 +145,18 @@ def test_a_driver_that_fails_is_an_error_with_the_end_of_its_log(watch) -> None:
 def test_a_driver_that_a_library_ended_is_started_again(house: House, watch) -> None:
     follow = watch(lambda: FakeDriver(1), lambda: FakeDriver(0, house.finish))
     assert follow.follow(lambda progress: None).state is TrialState.DONE
+
+
+def test_what_an_ended_driver_leaves_of_its_ray_is_ended_with_it(house: House, watch) -> None:
+    mark = {marks.STUDY: house.study.id, marks.RAY: "its"}
+    left = subprocess.Popen(["tail", "-f", "/dev/null"], env={"PATH": os.environ["PATH"], **mark})
+    try:
+        follow = watch(lambda: FakeDriver(0, house.finish))
+        follow.follow(lambda progress: None)
+        follow.publish(lambda progress: None)
+        assert left.poll() is not None
+    finally:
+        left.kill()
 
 
 def test_a_driver_that_is_killed_again_and_again_is_given_up(watch) -> None:

@@ -20,11 +20,26 @@ def caveats(group: Group, question: Question) -> list[str]:
     if len(counts) > 1:
         told = some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])
         sentences.append(f"Unequal tuning budgets favour whoever had more configurations: {told}.")
+    sentences += _closed_loops(group)
     if several_seeds and question.equivalence_margin is None:
         sentences.append("No equivalence_margin is set, so no tie can be declared.")
     if several_seeds and max(counts) > 1:
         sentences.append(_held_out(several_seeds, question))
     return sentences
+
+
+def _closed_loops(group: Group) -> list[str]:
+    """What it takes to use them on a problem of which nothing is known yet."""
+    if not group.knew:
+        return []
+    told = some([f"{name}: {knew}{_tries(group.tried.get(name))}" for name, knew in group.knew.items()])
+    return [
+        f"Closed loops know more than an open schedule does, and what they know had to come from somewhere ({told})."
+    ]
+
+
+def _tries(passes: float | None) -> str:
+    return "" if passes is None else f", {passes:,.0f} forward passes a trial"
 
 
 def _held_out(compared: list[tuple[Contender, Comparison]], question: Question) -> str:

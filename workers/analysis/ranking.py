@@ -1,6 +1,7 @@
 """What each schedule comes to once tuned, for one workload and optimizer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +62,10 @@ class Group:
     num_without_value: int
     rate_unit: str
     """What its peak LRs are multiples of; empty where they are rates."""
+    knew: Mapping[str, str]
+    """Contender with a closed loop -> what that was told, or read beyond the loss."""
+    tried: Mapping[str, float]
+    """Contender -> losses of tried updates of a trial, where there were any; the median over its trials."""
 
     @property
     def baseline(self) -> Contender | None:
@@ -106,7 +111,20 @@ def _make_group(cells: pd.DataFrame, table: CellTable, steps: list[StepsToTarget
         contenders=_with_comparisons(contenders, candidates, higher, question),
         num_without_value=int(trials["without_value"].sum()),
         rate_unit=question.rate_unit(first["optimizer_entry"]),
+        knew=_knew(trials),
+        tried=_tried(trials),
     )
+
+
+def _knew(trials: pd.DataFrame) -> dict[str, str]:
+    told = trials[(trials["schedule_knew"].fillna("") != "").to_numpy()]
+    return {str(name): str(rows.iloc[0]) for name, rows in told.groupby("contender", sort=False)["schedule_knew"]}
+
+
+def _tried(trials: pd.DataFrame) -> dict[str, float]:
+    tried = trials[(trials["done"] & (trials["forward_passes"] > 0)).to_numpy()]
+    passes = tried.groupby("contender", sort=False)["forward_passes"].median()
+    return {str(name): float(value) for name, value in passes.items()}
 
 
 def _complete_seeds(trials: pd.DataFrame, clusters: tuple[str, ...]) -> np.ndarray:

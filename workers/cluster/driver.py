@@ -13,6 +13,7 @@ from schemas.own_parts import NO_PARTS
 from schemas.study import Study, parse_study
 from schemas.study_budget import BUDGET_USED_UP, StudyBudget
 from schemas.trials import TrialState
+from workers import marks
 from workers.cards import cards
 from workers.cluster import tidying
 from workers.cluster.attached_ray import attached_ray
@@ -21,7 +22,7 @@ from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.local_ray import BackgroundRay, local_ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_turn, pack_task, write_plans
-from workers.cluster.ray_processes import RayLost, end_those_of_dead_drivers
+from workers.cluster.ray_processes import RayLost
 from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots, ran_out_of_memory
@@ -102,7 +103,7 @@ class Driver:
             StaleFence: another driver has taken over.
         """
         if self._ray_host is None:
-            end_those_of_dead_drivers(self._study_id)
+            marks.end_rays_of_dead_drivers(self._study_id)
         row = self._ledger.study(self._study_id)
         study = parse_study(row.spec)
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")

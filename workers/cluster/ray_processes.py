@@ -69,15 +69,6 @@ class RayProcesses:
             marks.end_marked(marks.RAY, self._mark)
 
 
-def end_those_of_dead_drivers(study_id: str) -> None:
-    """Kill what is left of the Rays that earlier drivers of this study had for themselves.
-
-    The kernel ends a raylet with its driver, but the raylet's agents live on for a minute, and a trainer until it is
-    about to write. Call it before a Ray of one's own starts, and under the lease, which says that they are dead.
-    """
-    marks.end_all([found for found in marks.marked(marks.STUDY, study_id) if marks.RAY in marks.environment_of(found)])
-
-
 def _process(pid: int, started: float) -> psutil.Process:
     try:
         process = psutil.Process(pid)

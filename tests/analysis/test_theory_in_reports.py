@@ -1,4 +1,4 @@
-"""Steps to the target over the first gap: one curve a schedule, and the bounds of arXiv 2510.03164 beside them."""
+"""What a report says of theory: steps to the target beside the bounds of arXiv 2510.03164, what closed loops knew."""
 
 import pytest
 
@@ -67,3 +67,16 @@ def test_bounds_are_drawn_where_their_constants_are_known(drawn):
 def test_one_gap_is_no_curve(drawn):
     found, _ = drawn({"kind": "cosh", "k0": 1.0, "k1": 1.0}, gaps=(10.0,))
     assert not found.panels
+
+
+def test_the_verdict_says_what_each_closed_loop_knew_and_tried(write_folder, make_row, small_spec, tmp_path):
+    knew = {"none": "", "law": "k0, k_rho, rho, f*", "start": "losses of trial updates"}
+    rows = [
+        make_row(schedule, 0.1, seed, 0.3, trial_id=f"{schedule}/{seed}")
+        | {"state": "done", "schedule_knew": told, "forward_passes": 15.0 * (schedule == "start")}
+        for schedule, told in knew.items()
+        for seed in range(2)
+    ]
+    spec = small_spec | {"schedules": [{"name": name, "warmup": {"kind": "none"}} for name in knew]}
+    words = " ".join(analyse(write_folder(tmp_path / "folder", {"trials": rows}), spec).verdict.split())
+    assert "(law: k0, k_rho, rho, f*; start: losses of trial updates, 15 forward passes a trial)" in words
