@@ -23,6 +23,7 @@ from fastapi import FastAPI
 
 from schemas.errors import PlaceRefused, Problem, SpecError
 from schemas.plugins import Group
+from schemas.problems import show
 from service.app import create_app
 from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
@@ -96,7 +97,8 @@ class ServeOptions:
             )
             problems.append(Problem("--host", repr(self.host), allowed))
         if self.database_url is not None and not self.database_url.startswith("postgresql"):
-            problems.append(Problem("--database-url", repr(self.database_url), "postgresql+psycopg://HOST/DATABASE"))
+            kind = show(f"{self.database_url.partition('://')[0]}://...")  # the rest may hold a password
+            problems.append(Problem("--database-url", kind, "postgresql+psycopg://HOST/DATABASE"))
         if self.database_url is not None and not self.names_records:
             allowed = "a folder or s3:// that every process of this database sees (--records, WARMUP_BENCH_RECORDS)"
             problems.append(Problem("--records", "none", allowed))

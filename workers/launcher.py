@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import marks
-from workers.places import LEDGER, PLUGINS, Places
+from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, PLUGINS, Places
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE = 0, 2, 3, 4, 5, 6
 """A driver's exit status: final; failed, and it has said why (1 is what an interpreter or a library ends a process
@@ -30,7 +30,8 @@ _SCRUBBED = (
     *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
     # Inside a Ray job these name its cluster and its working directory.
     *("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK"),
-    "WARMUP_BENCH_DATABASE_URL",
+    # A driver is told its ledger.
+    *(DATABASE_URL, DATABASE_URL_FILE),
     PLUGINS,
 )
 

@@ -24,7 +24,11 @@ PLUGINS = "WARMUP_BENCH_PLUGIN_FILES"
 """Environment variable of a child process: Places.plugins of the one that started it."""
 LEDGER = "WARMUP_BENCH_LEDGER"
 """Environment variable of a child process: Places.ledger of the one that started it."""
+DATABASE_URL, DATABASE_URL_FILE = "WARMUP_BENCH_DATABASE_URL", "WARMUP_BENCH_DATABASE_URL_FILE"
+"""Environment variables: the ledger's database URL, or the file that holds it alone."""
 _WRITABLE = "a folder that can be made and written"
+_URL_EXAMPLE = "postgresql+psycopg://USER:PASSWORD@HOST:5432/NAME"
+_LONGEST_URL = 4096
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,41 @@ class Places:
     def study_folder(self, study_id: str) -> Path:
         """Where a study's result folder is kept when no other place is asked for."""
         return self.home / "studies" / study_id
+
+
+def database_url(environment: Mapping[str, str] = os.environ, flag: str | None = None) -> str | None:
+    """The URL of the ledger's database: the flag's, else WARMUP_BENCH_DATABASE_URL, else the one line of the file that
+    WARMUP_BENCH_DATABASE_URL_FILE names; None where none is given: the home has the ledger.
+
+    A file keeps the password out of the environment, which others may read. What it holds is never shown.
+
+    Raises:
+        PlaceRefused: the flag is empty, both variables are set, or the file cannot be read as one line.
+    """
+    if flag is not None:
+        if not flag:
+            raise _refused("--database-url", "''", "no address", _URL_EXAMPLE)
+        return flag
+    value, file = environment.get(DATABASE_URL), environment.get(DATABASE_URL_FILE)
+    if value and file:
+        raise _refused(DATABASE_URL_FILE, file, f"{DATABASE_URL} is set too", "one of the two variables")
+    return _one_line(DATABASE_URL_FILE, file, _URL_EXAMPLE) if file else value or None
+
+
+def _one_line(what: str, file: str, holds: str) -> str:
+    allowed = f"a file with one line, {holds}"
+    check_text(what, file)
+    try:
+        with Path(file).expanduser().open("rb") as opened:
+            text = opened.read(_LONGEST_URL + 1).decode().strip()
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of somebody who does not exist
+        raise _refused(what, file, str(getattr(error, "strerror", None) or error), allowed) from error
+    except UnicodeDecodeError as error:
+        raise _refused(what, file, "bytes that are no UTF-8", allowed) from error
+    if not text or len(text) > _LONGEST_URL or len(text.splitlines()) > 1 or not text.isprintable():
+        reason = "an empty file" if not text else "more than one line of printable text"
+        raise _refused(what, file, reason, allowed)
+    return text
 
 
 def _as_file(text: str) -> Path:

@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import Home, Json, places, print_json, say
+from service.cli.options import DatabaseUrl, Home, Json, places, print_json, say
+from workers.places import database_url as resolved_database_url
 
 if TYPE_CHECKING:
     from workers.ledger.ledger import Ledger
     from workers.ledger.rows import KeyRow
 
 app = typer.Typer(help="Keys of a server: made and revoked where its ledger is.", no_args_is_help=True)
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url", metavar="URL", envvar="WARMUP_BENCH_DATABASE_URL", help="Not the home's own ledger."
-    ),
-]
 
 
 @app.command("create")
@@ -81,6 +76,7 @@ def revoke_key(
 
 @contextmanager
 def _ledger(home: str | None, database_url: str | None, *, create: bool = False) -> Iterator["Ledger"]:
+    database_url = resolved_database_url(flag=database_url)
     if database_url is None:
         where = places(home, tracking_uri="none")
         if create:

@@ -35,6 +35,15 @@ Data = Annotated[str | None, typer.Option("--data", help="The data directory (de
 TrackingUri = Annotated[
     str | None, typer.Option("--tracking-uri", help="MLflow store or server; `none` turns tracking off.")
 ]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="postgresql+psycopg://...: not the home's own ledger (WARMUP_BENCH_DATABASE_URL, or a file that holds it:"
+        " WARMUP_BENCH_DATABASE_URL_FILE).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY", help=STUDY_HELP)]
 Out = Annotated[Path | None, typer.Option("--out", help="Result folder (default ./NAME-SHORTID).")]

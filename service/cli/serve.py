@@ -8,7 +8,8 @@ import typer
 from schemas.errors import Problem, SpecError
 from schemas.plugins import GROUPS, Group
 from schemas.problems import show
-from service.cli.options import Data, Home, Records, TrackingUri, integer, places, say
+from service.cli.options import Data, DatabaseUrl, Home, Records, TrackingUri, integer, places, say
+from workers.places import database_url as resolved_database_url
 
 PARTS = ("api", "controller")
 
@@ -42,15 +43,7 @@ def serve(
             help="Trainers of all studies together (default: one per core).",
         ),
     ] = None,
-    database_url: Annotated[
-        str | None,
-        typer.Option(
-            "--database-url",
-            metavar="URL",
-            envvar="WARMUP_BENCH_DATABASE_URL",
-            help="postgresql+psycopg://...: not the home's own ledger, so that several may serve it.",
-        ),
-    ] = None,
+    database_url: DatabaseUrl = None,
     max_running: Annotated[
         int | None,
         typer.Option(
@@ -87,7 +80,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        database_url=database_url,
+        database_url=resolved_database_url(flag=database_url),
         max_running=max_running,
         plugins=tuple(_listed(text) for text in plugin or ()),
         only=only,  # type: ignore[arg-type]  # one of PARTS

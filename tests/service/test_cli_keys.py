@@ -97,3 +97,16 @@ def test_a_database_url_names_another_ledger_than_the_homes(said: Callable[..., 
     assert not home.exists()
     with Ledger.open(url) as ledger:
         assert ledger.key_by_secret(secret.strip()) is not None
+
+
+def test_the_database_may_be_named_by_a_file(
+    said: Callable[..., Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    (tmp_path / "url").write_text(f"{url}\n")
+    monkeypatch.setenv("WARMUP_BENCH_DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert said("create", "--name", "n", "--scope", "read", "--home", home)[0] == 0
+    assert len(said("list", "--database-url", url)[1].splitlines()) == 2
+    monkeypatch.setenv("WARMUP_BENCH_DATABASE_URL_FILE", str(tmp_path / "none"))
+    status, _, err = said("list")
+    assert (status, "none: No such file or directory" in err) == (2, True)

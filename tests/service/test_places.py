@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import PlaceError
+from schemas.errors import PlaceError, PlaceRefused
 from service.requests import check_workers
 from workers.cores import num_cores
 from workers.launcher import child_environment, module_command
-from workers.places import Places
+from workers.places import DATABASE_URL, DATABASE_URL_FILE, Places, database_url
 from workers.writable import why_unwritable
 
 
@@ -101,3 +101,50 @@ def test_looking_whether_a_folder_can_be_written_keeps_what_is_there(tmp_path: P
 def test_as_many_workers_as_the_machine_can_feed_are_taken(most: int) -> None:
     check_workers(most)
     check_workers(None)
+
+
+URL = "postgresql+psycopg://me:secret@postgres:5432/warmup_bench"
+
+
+def test_the_databases_url_comes_from_the_flag_the_variable_or_the_file_that_one_names(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"  {URL}\r\n")
+    assert database_url({}) is None
+    assert database_url({DATABASE_URL: "", DATABASE_URL_FILE: ""}) is None
+    assert database_url({DATABASE_URL: URL}) == URL
+    assert database_url({DATABASE_URL_FILE: str(file)}) == URL
+    both = {DATABASE_URL: URL, DATABASE_URL_FILE: str(file)}
+    assert database_url(both, "postgresql://flag/x") == "postgresql://flag/x"
+    with pytest.raises(PlaceRefused, match="WARMUP_BENCH_DATABASE_URL is set too, allowed one of"):
+        database_url(both)
+    with pytest.raises(PlaceRefused, match=r"^--database-url: got '': no address"):
+        database_url({}, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"\n", "an empty file"),
+        (b"postgresql://secret\nmore\n", "more than one line"),
+        (b"postgresql://secret\x1b[2J", "more than one line of printable text"),
+        (b"x" * 10_000, "more than one line"),
+        (b"postgresql://secret\xff", "no UTF-8"),
+    ],
+)
+def test_a_file_without_one_url_is_refused_and_what_it_holds_is_not_shown(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(PlaceRefused, match=reason) as refused:
+        database_url({DATABASE_URL_FILE: str(file)})
+    assert DATABASE_URL_FILE in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_child_is_told_its_ledger_and_reads_no_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATABASE_URL, URL)
+    monkeypatch.setenv(DATABASE_URL_FILE, "/x")
+    assert not {DATABASE_URL, DATABASE_URL_FILE} & set(child_environment())

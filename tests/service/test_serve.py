@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
     [
         ({"host": "0.0.0.0"}, r"--host: got '0.0.0.0', allowed 127.0.0.1, ::1 or localhost.*TLS.*--database-url"),
         ({"host": "example.org"}, "--host"),
-        ({"database_url": "", "host": "0.0.0.0"}, "--database-url: got '', allowed postgresql"),
-        ({"database_url": "sqlite:////x", "host": "0.0.0.0"}, "--database-url: got 'sqlite:////x', allowed postgresql"),
+        ({"database_url": "x", "host": "0.0.0.0"}, "--database-url: got 'x://...', allowed postgresql"),
+        ({"database_url": "sqlite:////x"}, "--database-url: got 'sqlite://...', allowed postgresql"),
+        ({"database_url": "postgres://me:secret@h/x"}, "--database-url: got 'postgres://...', allowed postgresql"),
         ({"database_url": "postgresql+psycopg:///x", "names_records": False}, "--records: got none, allowed a folder"),
         ({"port": 65536}, "--port: got 65536"),
         ({"port": -1}, "--port: got -1"),
