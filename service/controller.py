@@ -70,8 +70,10 @@ class Controller:
         settings: ControllerSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger, self._launcher, self._settings, self._clock = ledger, launcher, settings, clock
+        self._on_round = on_round
         self.owner = lease_owner()
         self._driven: dict[str, _Driven] = {}
         self._troubles = Troubles(settings.patience, clock)
@@ -93,6 +95,7 @@ class Controller:
         """Until `stop_soon`; then the drivers are stopped, and their studies wait for the next controller."""
         while not self._stopping.wait(self._settings.poll_s):
             self._try_once()
+            self._on_round()
         self.stop()
 
     def stop_soon(self) -> None:

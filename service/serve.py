@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from schemas.errors import PlaceRefused, Problem, SpecError
 from schemas.plugins import Group
 from schemas.problems import show
+from service.alive import Alive
 from service.app import create_app
 from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
@@ -144,10 +145,11 @@ def _run(
 ) -> None:
     stop = threading.Event()
     server = _Server(create_app(settings, ledger), ready) if listener is not None else None
-    controller = None
+    controller, alive = None, Alive(settings.places.home)
     if options.has_controller:
         launcher = LocalLauncher(settings.places, options.workers)
-        controller = Controller(ledger, launcher, ControllerSettings(max_running=options.num_running))
+        limits = ControllerSettings(max_running=options.num_running)
+        controller = Controller(ledger, launcher, limits, on_round=alive.note)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if server is not None:
@@ -174,6 +176,7 @@ def _run(
             if controller.num_drivers:
                 ready.say("stopping: running studies are saved, and continue when this home is served again ...")
             reconciling.join()
+            alive.end()
         for number in ENDING:  # while the interpreter ends, one more would count as a death by it
             signal.signal(number, signal.SIG_IGN)
         ready.say("stopped")
