@@ -15,9 +15,10 @@ import structlog
 from schemas.errors import PlaceError
 from schemas.trials import TrialState
 from service.catching_up import CatchingUp
-from service.endings import Ending
-from service.launched import LaunchedDriver, Launcher
+from service.endings import NOT_STARTED, Ending
+from service.launched import LaunchedDriver, Launcher, LauncherAway
 from service.retrying import Patience, Troubles
+from service.waiting import Waiting
 from workers.holders import has_ended, lease_owner
 from workers.launcher import EXIT_NOT_MINE, RUN_LEASE_S
 from workers.ledger.ledger import Ledger
@@ -45,6 +46,10 @@ class ControllerSettings:
     cancel_s: float = 8.0
     """A driver that has not obeyed a cancel by then is killed."""
     stop_s: float = 30.0
+    away_s: float = 5.0
+    """Between two tries to launch while nothing can be launched."""
+    no_room_s: float = 60.0
+    """Before a study is launched again for whose driver there was no room."""
 
 
 @dataclass
@@ -78,6 +83,8 @@ class Controller:
         self._driven: dict[str, _Driven] = {}
         self._troubles = Troubles(settings.patience, clock)
         self._catching_up = CatchingUp(ledger, launcher.publish, self.owner, clock)
+        self._waiting = Waiting(ledger, clock)
+        self._launches_from = clock()
         self._foreign: set[tuple[str, str]] = set()
         self._is_begun = False
         self._stopping = threading.Event()
@@ -139,7 +146,21 @@ class Controller:
             self._launcher.rest()
 
     def stop(self) -> None:
-        """Ask every driver to save and to end, kill what does not; queue their studies for whoever comes next."""
+        """Leave every driver to whoever comes next: running, where it outlives us, else saved and its study queued."""
+        try:
+            if not self._launcher.outlived:
+                self._stop_drivers()
+            self._driven.clear()
+            self._held()  # frees our launch leases
+        except PlaceError as error:
+            log.error("the ledger is out of reach", error=str(error))
+        self._driven.clear()
+        self._launcher.stop()
+        with contextlib.suppress(PlaceError):  # then it runs out by itself
+            self._catching_up.stop()
+
+    def _stop_drivers(self) -> None:
+        """Ask every driver to save and to end, kill what does not; queue their studies."""
         for driven in self._driven.values():
             driven.driver.ask_to_stop()
         deadline = self._clock() + self._settings.stop_s
@@ -149,16 +170,9 @@ class Controller:
             if driven.driver.poll() is None:
                 log.warning("the driver did not stop in time: killed", study_id=study_id)
                 driven.driver.kill()
-        try:
-            self._held()
-            for study_id in self._driven:
-                self._ledger.settle_abandoned(study_id, TrialState.QUEUED, "the service was stopped")
-        except PlaceError as error:
-            log.error("the ledger is out of reach", error=str(error))
-        self._driven.clear()
-        self._launcher.stop()
-        with contextlib.suppress(PlaceError):  # then it runs out by itself
-            self._catching_up.stop()
+        self._held()
+        for study_id in self._driven:
+            self._ledger.settle_abandoned(study_id, TrialState.QUEUED, "the service was stopped")
 
     def _held(self) -> list[LeaseRow]:
         """The leases that are fresh, but for those of processes here that have ended, which are freed."""
@@ -183,7 +197,10 @@ class Controller:
             known = lease.study_id in self._driven or (lease.study_id, lease.owner) in self._foreign
             if lease.kind != "run" or known:
                 continue
-            driver = self._launcher.adopt(lease)
+            try:
+                driver = self._launcher.adopt(lease)
+            except LauncherAway:
+                continue  # it is asked again
             if driver is None:
                 self._foreign.add((lease.study_id, lease.owner))
             else:
@@ -207,8 +224,17 @@ class Controller:
                 if head.publishing != "current":  # its driver has waited for the tracker as long as it may
                     log.warning("publishing is behind; it goes on", study_id=study_id)
                     self._catching_up.add(study_id)
+            elif status == NOT_STARTED:
+                self._note_no_room(study_id)
             elif status != EXIT_NOT_MINE and not head.cancel_requested:
                 self._note_failure(study_id, driven.seq, Ending.of(status, driven.driver.log))
+
+    def _note_no_room(self, study_id: str) -> None:
+        log.warning("the cluster had no room for a driver; it is launched again", study_id=study_id)
+        self._troubles.postpone(study_id, self._settings.no_room_s)
+        self._held()  # frees our launch lease
+        reason = f"the cluster had no room for its driver within {self._settings.start_s:.0f} s; it is tried again"
+        self._ledger.explain_waiting(reason, study_id=study_id)
 
     def _note_failure(self, study_id: str, seq: int, how: Ending) -> None:
         """A launch that did not bring the study to its end: it is tried again, unless that has become hopeless."""
@@ -240,6 +266,8 @@ class Controller:
                 continue
             if self._clock() - driven.since > self._settings.start_s:
                 log.error("the driver does not come up: killed", study_id=lease.study_id)
+                driven.driver.kill()
+            elif self._ledger.study_head(lease.study_id).state.is_final:  # cancelled: it would wait for room in vain
                 driven.driver.kill()
             else:
                 self._ledger.renew_lease(lease.study_id, "launch", self.owner, lease.fence, self._settings.launch_s)
@@ -290,8 +318,8 @@ class Controller:
 
     def _launch(self) -> None:
         waiting = [*self._troubles.waiting(), *self._driven]
-        while self._clock() >= self._claims_from and not self._stopping.is_set():
-            settings = self._settings
+        settings = self._settings
+        while self._clock() >= max(self._claims_from, self._launches_from) and not self._stopping.is_set():
             lease = self._ledger.claim(self.owner, settings.launch_s, settings.max_running, passed_over=waiting)
             if lease is None:
                 return
@@ -306,10 +334,17 @@ class Controller:
     def _start(self, lease: LeaseRow) -> None:
         try:
             driver = self._launcher.start(lease.study_id)
+        except LauncherAway as error:
+            log.warning("nothing can be launched now; studies wait", error=str(error))
+            self._ledger.release_lease(lease.study_id, "launch", lease.owner, lease.fence)
+            self._launches_from = self._clock() + self._settings.away_s
+            self._waiting.say(error.reason)
+            return
         except OSError as error:
             self._ledger.release_lease(lease.study_id, "launch", lease.owner, lease.fence)
             seq = self._ledger.last_event_seq(lease.study_id)
             self._note_failure(lease.study_id, seq, Ending(f"its driver could not be started: {error}", True))
             return
         log.info("launched", study_id=lease.study_id)
+        self._waiting.forget()
         self._mind(lease.study_id, driver)

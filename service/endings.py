@@ -6,6 +6,10 @@ from pathlib import Path
 
 from workers.launcher import EXIT_DONE, EXIT_NO_PLACE, EXIT_RAY_LOST, EXIT_STOPPED
 
+NOT_STARTED, JOB_GONE, JOB_LOST = 1_000, 1_001, 1_002
+"""Beside exit statuses, which are below 256: the cluster had no room for the driver in time; the cluster does not know
+its job any more; the cluster has lost it with its node, or could not run it."""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -14,10 +18,11 @@ class Ending:
     words: str
     is_fault: bool
     """The machine's; else the study's own."""
-    log: Path | None = None
+    log: Path | str | None = None
+    """A file of this machine, or how to read it."""
 
     @classmethod
-    def of(cls, status: int, log: Path) -> "Ending":
+    def of(cls, status: int, log: Path | str) -> "Ending":
         """From a driver's exit status."""
         if status == EXIT_RAY_LOST:
             what = "the driver has lost its Ray (a process of it was killed, or this machine ran out of memory)"
@@ -25,6 +30,12 @@ class Ending:
             what = (
                 "the ledger or the place of the records could not be used (it was out of reach, or its disk was full)"
             )
+        elif status == NOT_STARTED:
+            what = "the cluster had no room for its driver in time"
+        elif status == JOB_GONE:
+            what = "the cluster does not know its driver any more (its head was replaced)"
+        elif status == JOB_LOST:
+            what = "the cluster has lost the driver (its node is gone, or could not start it)"
         elif status < 0:
             what = f"the driver was killed (signal {-status})"
         elif status in (EXIT_DONE, EXIT_STOPPED):
@@ -35,6 +46,7 @@ class Ending:
 
     def reason(self, launches: int) -> str:
         """Why the study is given up. Not what the log says: that may be much, and of no use to who reads the study."""
-        where = "" if self.log is None else f". Its log, on {socket.gethostname()}: {self.log}"
+        where = f". Its log, on {socket.gethostname()}: {self.log}" if isinstance(self.log, Path) else ""
+        where = f". Its log: {self.log}" if isinstance(self.log, str) else where
         times = f"{launches} launches in a row" if launches > 1 else "a launch"
         return f"{times} brought it no further; the last time, {self.words}{where}"

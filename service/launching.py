@@ -43,15 +43,38 @@ class AdoptedDriver(Driver):
         marks.end_all(found)
 
 
+class Publishers:
+    """Those that a launcher has started on this machine."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._started: list[Driver] = []
+
+    def start(self, study_id: str) -> Driver | None:
+        """As Launcher.publish."""
+        self._started = [publisher for publisher in self._started if publisher.poll() is None]
+        if self._places.tracking_uri is None:
+            return None
+        self._started.append(start_publisher(study_id, self._places, follow=False))
+        return self._started[-1]
+
+    def stop(self) -> None:
+        """End them."""
+        for publisher in self._started:
+            publisher.stop(grace_s=2.0)
+
+
 class LocalLauncher:
     """Starts drivers here. Used by one thread."""
+
+    outlived = False
 
     def __init__(self, places: Places, workers: int | None) -> None:
         self._places, self._workers = places, workers
         self._home_mark = home_mark(places.home)
         num_gpus = len(cards())
         self._ray = SharedRay(places.home, max(workers or num_cores(), num_gpus), num_gpus)
-        self._publishers: list[Driver] = []
+        self._publishers = Publishers(places)
 
     def begin(self, held: Sequence[LeaseRow]) -> None:
         """Take over what an earlier service of this home has left and is alive by its leases; end the rest of it."""
@@ -92,11 +115,7 @@ class LocalLauncher:
         Raises:
             OSError: it cannot be started.
         """
-        self._publishers = [publisher for publisher in self._publishers if publisher.poll() is None]
-        if self._places.tracking_uri is None:
-            return None
-        self._publishers.append(start_publisher(study_id, self._places, follow=False))
-        return self._publishers[-1]
+        return self._publishers.start(study_id)
 
     def rest(self) -> None:
         """No driver runs: the Ray ends by itself if that stays so."""
@@ -104,6 +123,5 @@ class LocalLauncher:
 
     def stop(self) -> None:
         """End the Ray, and whoever publishes; drivers have been stopped before."""
-        for publisher in self._publishers:
-            publisher.stop(grace_s=2.0)
+        self._publishers.stop()
         self._ray.stop()

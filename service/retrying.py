@@ -52,6 +52,10 @@ class Troubles:
         trouble.not_before = self._clock() + self.wait_s(trouble)
         return trouble
 
+    def postpone(self, study_id: str, wait_s: float) -> None:
+        """It could not be launched, by nobody's fault: that counts for nothing, and others have their turn."""
+        self._of.setdefault(study_id, Trouble()).not_before = self._clock() + wait_s
+
     def wait_s(self, trouble: Trouble) -> float:
         """Seconds between its last launch's end and the next."""
         patience = self._patience

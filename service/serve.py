@@ -28,9 +28,13 @@ from service.alive import Alive
 from service.app import create_app
 from service.config import SERVE_KEY
 from service.controller import Controller, ControllerSettings
+from service.launched import Launcher
 from service.launching import LocalLauncher
 from service.logs import configure_logging
 from service.protocol import ProblemProtocol
+from service.ray_address import FLAG, RayAddress
+from service.ray_jobs import RayJobs, connect
+from service.ray_launching import JobsLauncher
 from service.settings import Settings, read_settings
 from workers.cores import num_cores
 from workers.inspecting import inspect_installed
@@ -39,7 +43,9 @@ from workers.places import Places
 from workers.shared_records import check_shared_records
 from workers.studies import publish_data, publish_plugins
 
-MAX_RUNNING = 2
+MAX_RUNNING, MAX_ON_CLUSTER = 2, 8
+START_TIMEOUT_S = 600
+"""Of a driver on a cluster: a node for it may have to be started first."""
 LOCK = "serve.lock"
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that ask the service to end."""
@@ -65,6 +71,10 @@ class ServeOptions:
     only: Literal["api", "controller"] | None = None
     plugins: tuple[tuple[Group, str], ...] = ()
     """Installed parts that studies may name."""
+    ray: RayAddress | None = None
+    """The cluster that drivers run on; None: this machine."""
+    start_timeout_s: int | None = None
+    """Of a driver on the cluster."""
     names_records: bool = True
     """Whether a place for the records was named: one of a database's processes must read what another has written."""
 
@@ -86,7 +96,7 @@ class ServeOptions:
     @property
     def num_running(self) -> int:
         """Studies under way at a time."""
-        return self.max_running or min(MAX_RUNNING, self.num_workers)
+        return self.max_running or (MAX_ON_CLUSTER if self.ray else min(MAX_RUNNING, self.num_workers))
 
     def check(self) -> None:
         """Raise SpecError for what cannot be meant."""
@@ -103,11 +113,18 @@ class ServeOptions:
         if self.database_url is not None and not self.names_records:
             allowed = "a folder or s3:// that every process of this database sees (--records, WARMUP_BENCH_RECORDS)"
             problems.append(Problem("--records", "none", allowed))
+        if self.ray is not None and self.database_url is None:
+            allowed = "with --database-url or WARMUP_BENCH_DATABASE_URL_FILE: drivers on other machines need its ledger"
+            problems.append(Problem(FLAG, self.ray.url, allowed))
+        if self.start_timeout_s is not None and self.start_timeout_s < 1:
+            problems.append(Problem("--start-timeout-s", str(self.start_timeout_s), "1 or more"))
         if not 0 <= self.port <= 65535:
             problems.append(Problem("--port", str(self.port), "0 (any free one) to 65535"))
         if self.workers is not None and self.workers < 1:
             problems.append(Problem("--workers", str(self.workers), "1 or more"))
-        elif self.max_running is not None and not 1 <= self.max_running <= self.num_workers:
+        elif self.ray is not None and self.max_running is not None and self.max_running < 1:
+            problems.append(Problem("--max-running", str(self.max_running), "1 or more"))
+        elif self.ray is None and self.max_running is not None and not 1 <= self.max_running <= self.num_workers:
             allowed = f"1 to {self.num_workers}, the number of trainers (--workers): each study needs one"
             problems.append(Problem("--max-running", str(self.max_running), allowed))
         if problems:
@@ -125,6 +142,7 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
     settings = read_settings(places, options.workers)
     configure_logging()
     with ExitStack() as stack:
+        jobs = connect(options.ray, time.monotonic, say) if options.ray and options.has_controller else None
         lock = stack.enter_context(_only_one(places.home)) if options.has_controller else None
         listener = stack.enter_context(_listening(options.host, options.port)) if options.has_api else None
         url = _url(listener) if listener is not None else None
@@ -137,18 +155,33 @@ def serve(options: ServeOptions, places: Places, say: Callable[[str], None]) -> 
             publish_data(ledger, places.data)
             publish_plugins(ledger, inspect_installed(options.plugins))
         key = _embedded_key(ledger, places.home, say) if options.database_url is None and options.has_api else None
-        _run(options, settings, ledger, listener, _Ready(options, ledger, url, key, say))
+        launcher: Launcher | None = None
+        if options.has_controller:
+            launcher = _launcher(options, settings.places, ledger, jobs)
+        _run(options, settings, ledger, listener, launcher, _Ready(options, ledger, url, key, say))
+
+
+def _launcher(options: ServeOptions, places: Places, ledger: Ledger, jobs: RayJobs | None) -> Launcher:
+    if jobs is None:
+        return LocalLauncher(places, options.workers)
+    return JobsLauncher(jobs, places, lambda study_id: ledger.study_head(study_id).attempt, time.monotonic)
 
 
 def _run(
-    options: ServeOptions, settings: Settings, ledger: Ledger, listener: socket.socket | None, ready: "_Ready"
+    options: ServeOptions,
+    settings: Settings,
+    ledger: Ledger,
+    listener: socket.socket | None,
+    launcher: Launcher | None,
+    ready: "_Ready",
 ) -> None:
     stop = threading.Event()
     server = _Server(create_app(settings, ledger), ready) if listener is not None else None
     controller, alive = None, Alive(settings.places.home)
-    if options.has_controller:
-        launcher = LocalLauncher(settings.places, options.workers)
+    if launcher is not None:
         limits = ControllerSettings(max_running=options.num_running)
+        if options.ray is not None:
+            limits = replace(limits, start_s=options.start_timeout_s or START_TIMEOUT_S)
         controller = Controller(ledger, launcher, limits, on_round=alive.note)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -173,7 +206,9 @@ def _run(
     finally:
         if controller is not None and reconciling is not None:
             controller.stop_soon()
-            if controller.num_drivers:
+            if controller.num_drivers and options.ray is not None:
+                ready.say("stopping: running studies go on on the cluster")
+            elif controller.num_drivers:
                 ready.say("stopping: running studies are saved, and continue when this home is served again ...")
             reconciling.join()
             alive.end()
@@ -254,7 +289,8 @@ class _Ready:
             num = self.options.num_running
             studies = "one study" if num == 1 else f"{num} studies"
             trainers = "1 trainer" if self.options.num_workers == 1 else f"{self.options.num_workers} trainers"
-            self.say(f"runs {studies} at a time on {trainers}{goes_on}")
+            where = self.options.ray.url if self.options.ray else trainers
+            self.say(f"runs {studies} at a time on {where}{goes_on}")
         if self.url is None:
             self.say("ready")
             return

@@ -44,13 +44,31 @@ def serve(
         ),
     ] = None,
     database_url: DatabaseUrl = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="URL",
+            help="http://HOST:8265, a Ray head: studies run on its cluster, not here (WARMUP_BENCH_RAY_ADDRESS).",
+        ),
+    ] = None,
+    start_timeout_s: Annotated[
+        int | None,
+        typer.Option(
+            "--start-timeout-s",
+            parser=integer("--start-timeout-s"),
+            metavar="INTEGER",
+            envvar="WARMUP_BENCH_START_TIMEOUT_S",
+            help="So long the cluster may take to find room for a study's driver (default: 600).",
+        ),
+    ] = None,
     max_running: Annotated[
         int | None,
         typer.Option(
             "--max-running",
             parser=integer("--max-running"),
             metavar="INTEGER",
-            help="Studies that run at a time (default: 2, or 1 on one core).",
+            help="Studies that run at a time (default: 2, or 1 on one core; on a cluster 8).",
         ),
     ] = None,
     only: Annotated[
@@ -72,6 +90,7 @@ def serve(
     """Serve the API and run what is submitted to it, until Ctrl-C; the next `serve` goes on with what is left."""
     where = places(home, records, data, tracking_uri)
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
+    from service.ray_address import read_ray_address
     from service.serve import ServeOptions
     from service.serve import serve as run
     from service.settings import read_settings
@@ -84,6 +103,8 @@ def serve(
         max_running=max_running,
         plugins=tuple(_listed(text) for text in plugin or ()),
         only=only,  # type: ignore[arg-type]  # one of PARTS
+        ray=read_ray_address(ray_address) if only != "api" else None,
+        start_timeout_s=start_timeout_s,
         names_records=bool(records or os.environ.get("WARMUP_BENCH_RECORDS")),
     )
     options.check()

@@ -138,6 +138,7 @@ class FakeLauncher:
         self.has_tracker = True
         self.is_stopped = False
         self.cannot: OSError | None = None
+        self.outlived = False
 
     @property
     def launched(self) -> list[str]:

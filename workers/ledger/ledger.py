@@ -113,6 +113,7 @@ class Ledger(Store):
     claim = queue.claim
     held_leases = queue.held_leases
     abandoned = queue.abandoned
+    explain_waiting = queue.explain_waiting
     behind = queue.behind
     settle_abandoned = settling.settle_abandoned
 

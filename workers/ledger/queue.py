@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, false, func, select, true
+from sqlalchemy import Connection, Select, and_, exists, false, func, select, true, update
 
 from schemas.trials import TrialState
 from workers.ledger.dialect import hold
@@ -67,6 +67,23 @@ def abandoned(ledger: Store) -> list[str]:
         lost = (studies.c.state == TrialState.RUNNING) | unwanted
         query = select(studies.c.id).where(lost, ~_held(clock_ms(connection))).order_by(studies.c.created_ms)
         return list(connection.execute(query).scalars())
+
+
+def explain_waiting(ledger: Store, reason: str, *, where: str | None = None, study_id: str | None = None) -> int:
+    """Give every study that waits for its turn this reason, or that one alone, or those whose reason begins with
+    `where`.
+
+    It is no event: a study that has begun forgets it. Returns how many have changed.
+    """
+    with ledger.write() as connection:
+        now = clock_ms(connection)
+        waiting = and_(studies.c.id.in_(_next(now).order_by(None)), studies.c.reason != reason)
+        if where is not None:
+            waiting = and_(waiting, studies.c.reason.startswith(where, autoescape=True))
+        if study_id is not None:
+            waiting = and_(waiting, studies.c.id == study_id)
+        values = {"reason": reason, "version": studies.c.version + 1, "updated_ms": now}
+        return connection.execute(update(studies).where(waiting).values(values)).rowcount
 
 
 def behind(ledger: Store, limit: int, *, passed_over: Collection[str] = ()) -> list[str]:
