@@ -93,3 +93,18 @@ def test_who_publishes_a_study_holds_up_nobody_who_would_run_it(ledger):
     ledger.set_study_state(study_id, TrialState.RUNNING)
     assert ledger.abandoned() == [study_id]
     assert ledger.settle_abandoned(study_id, TrialState.QUEUED, "its driver is gone")
+
+
+def test_studies_that_wait_are_told_why_and_those_that_do_not_are_not(ledger):
+    first, second, held, unwanted = (new_study(ledger, number=number).id for number in range(4))
+    ledger.acquire_lease(held, "launch", "somebody", 60.0)
+    ledger.request_cancel(unwanted)
+    version = ledger.study_head(first).version
+    assert ledger.explain_waiting("waits: 50 % of it") == 2
+    assert ledger.explain_waiting("waits: 50 % of it") == 0
+    assert ledger.study_head(first).version == version + 1
+    assert ledger.explain_waiting("another", study_id=second) == 1
+    assert ledger.explain_waiting("", where="waits: 50_%") == 0, "no pattern"
+    assert ledger.explain_waiting("", where="waits: 50 %") == 1
+    reasons = [ledger.study_head(study_id).reason for study_id in (first, second, held, unwanted)]
+    assert reasons == ["", "another", "", "cancelled before it ran"]
