@@ -13,11 +13,13 @@ import pytest
 
 from schemas.errors import PlaceRefused, SpecError
 from service import serve as serve_module
+from service.ray_address import RayAddress
 from service.serve import ServeOptions
 from tests.e2e.commands import COMMAND, environment
 from workers.ledger.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
+DATABASE, RAY = "postgresql+psycopg://nobody@nowhere/x", RayAddress("http://ray-head:8265")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,12 @@ ROOT = Path(__file__).parents[2]
         ({"workers": 0}, "--workers: got 0"),
         ({"workers": 2, "max_running": 3}, "--max-running: got 3, allowed 1 to 2"),
         ({"workers": 2, "max_running": 0}, "--max-running: got 0"),
+        (
+            {"ray": RAY},
+            r"--ray-address: got http://ray-head:8265, allowed with --database-url or WARMUP_BENCH_DATABASE_",
+        ),
+        ({"ray": RAY, "database_url": DATABASE, "max_running": 0}, "--max-running: got 0, allowed 1 or more"),
+        ({"ray": RAY, "database_url": DATABASE, "start_timeout_s": 0}, "--start-timeout-s: got 0, allowed 1 or more"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, said) -> None:
@@ -54,6 +62,13 @@ def test_studies_that_run_at_a_time_have_a_trainer_each() -> None:
     assert ServeOptions(workers=1).num_running == 1
     assert ServeOptions(workers=8).num_running == 2
     assert ServeOptions(workers=8, max_running=5).num_running == 5
+
+
+def test_studies_on_a_cluster_have_their_trainers_there() -> None:
+    options = ServeOptions(workers=1, ray=RAY, database_url=DATABASE, max_running=50)
+    options.check()
+    assert options.num_running == 50
+    assert ServeOptions(workers=1, ray=RAY).num_running == 8
 
 
 def test_a_home_is_served_once_and_again_when_that_one_has_ended(tmp_path) -> None:
