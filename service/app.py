@@ -17,9 +17,22 @@ from service.middleware import BodyLimit, RequestContext
 from service.openapi import document
 from service.record_pages import RecordPages
 from service.reports import Reports
-from service.routes import catalog, description, events, extensions, health, presets, records, report, studies, trials
+from service.routes import (
+    catalog,
+    description,
+    events,
+    extensions,
+    health,
+    logs,
+    presets,
+    records,
+    report,
+    studies,
+    trials,
+)
 from service.security import KeyCache
 from service.settings import Settings
+from service.study_logs import StudyLogs
 from workers.ledger.ledger import Ledger
 
 ROUTERS = (
@@ -29,6 +42,7 @@ ROUTERS = (
     report.router,
     trials.router,
     records.router,
+    logs.router,
     catalog.router,
     presets.router,
     description.router,
@@ -57,6 +71,7 @@ def create_app(settings: Settings, ledger: Ledger) -> FastAPI:
     app.state.metrics = Metrics(ledger, num_listeners=lambda: app.state.live.num_listeners)
     app.state.reports = Reports(settings.places, ledger.url)
     app.state.record_pages = RecordPages(ledger, settings.places.records)
+    app.state.logs = StudyLogs(ledger, settings.places)
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app, allowed_methods)

@@ -28,6 +28,7 @@ class Code(StrEnum):
     ROUTE_NOT_FOUND = "route_not_found", 404, "There is no such route"
     STUDY_NOT_FOUND = "study_not_found", 404, "There is no such study"
     TRIAL_NOT_FOUND = "trial_not_found", 404, "There is no such trial"
+    LOG_NOT_FOUND = "log_not_found", 404, "There is no such log"
     PRESET_NOT_FOUND = "preset_not_found", 404, "There is no such preset"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "The route does not have this method"
     NOT_ACCEPTABLE = "not_acceptable", 406, "None of the accepted media types can be answered"

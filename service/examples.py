@@ -60,6 +60,8 @@ def examples() -> dict[str, dict[str, Any]]:
         "list_trials": {JSON: _page(trial)},
         "get_trial": {JSON: trial},
         "read_trial_records": {JSON: {"items": seen["rows"], "next": None}},
+        "get_study_log": {TEXT: "2026-01-31 12:00:02,041 INFO warmup_bench.driver 8 packs on 2 trainers\n"},
+        "get_trial_log": {TEXT: f"{trial['study_id']}-a1.log\nRuntimeError: CUDA error: out of memory\n"},
         "get_catalog": {
             JSON: {"kinds": [_kind()], "study": {"type": "object"}, "datasets": [seen["dataset"]], "plugins": []}
         },

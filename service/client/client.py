@@ -206,6 +206,14 @@ class Client:
         """The verdict in words."""
         return self._report(study_id, TEXT).text
 
+    def study_log(self, study_id: str) -> str:
+        """The end of the log of the study's driver. ApiError `log_not_found`: there is none."""
+        return self._asking.send("GET", f"{_study(study_id)}/log", accept=TEXT).text
+
+    def trial_log(self, trial_id: str) -> str:
+        """What attempts at a trial have said that failed. ApiError `log_not_found`: none did."""
+        return self._asking.send("GET", f"trials/{_part(trial_id)}/log", accept=TEXT).text
+
     def catalog(self) -> Catalog:
         """Every kind that a study may name, with its JSON Schema, and the data sets that are there."""
         return self._asking.get("catalog", Catalog)
