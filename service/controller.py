@@ -15,7 +15,7 @@ import structlog
 from schemas.errors import PlaceError
 from schemas.trials import TrialState
 from service.catching_up import CatchingUp
-from service.endings import NOT_STARTED, Ending
+from service.endings import JOB_GONE, NOT_STARTED, Ending
 from service.launched import LaunchedDriver, Launcher, LauncherAway
 from service.retrying import Patience, Troubles
 from service.waiting import Waiting
@@ -226,6 +226,8 @@ class Controller:
                     self._catching_up.add(study_id)
             elif status == NOT_STARTED:
                 self._note_no_room(study_id)
+            elif status == JOB_GONE:  # which is no failure; its run lease says whether it lives
+                self._troubles.postpone(study_id, self._settings.away_s)
             elif status != EXIT_NOT_MINE and not head.cancel_requested:
                 self._note_failure(study_id, driven.seq, Ending.of(status, driven.driver.log))
 

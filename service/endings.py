@@ -30,10 +30,6 @@ class Ending:
             what = (
                 "the ledger or the place of the records could not be used (it was out of reach, or its disk was full)"
             )
-        elif status == NOT_STARTED:
-            what = "the cluster had no room for its driver in time"
-        elif status == JOB_GONE:
-            what = "the cluster does not know its driver any more (its head was replaced)"
         elif status == JOB_LOST:
             what = "the cluster has lost the driver (its node is gone, or could not start it)"
         elif status < 0:

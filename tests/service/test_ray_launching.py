@@ -326,3 +326,13 @@ def test_a_driver_that_does_not_obey_a_cancel_is_ended_though_the_cluster_was_aw
     house.round()
     assert house.head(running).state == "cancelled"
     assert len(house.cluster.jobs) == 1
+
+
+def test_a_head_that_is_replaced_again_and_again_makes_no_study_fail(house):
+    (study_id,) = queued(house.ledger)
+    for _ in range(20):
+        house.round(after_s=10.0)
+        assert house.cluster.of(study_id) == [f"study-{study_id}-a1"]
+        house.cluster.replace_head()
+        house.round()
+    assert (house.head(study_id).state, house.ledger.num_running()) == ("queued", 0)
