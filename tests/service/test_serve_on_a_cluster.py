@@ -77,7 +77,7 @@ def test_a_controller_that_is_replaced_leaves_its_drivers_to_the_next_one(place,
         with serve(home, *flags) as served:
             assert f"runs 8 studies at a time on {url}" in served.said()
             wait_for(lambda: cluster.of(study_id), "a job")
-            assert (home / "controller.alive").is_file()
+            wait_for((home / "controller.alive").is_file, "the end of its first round")
             cluster.jobs[f"study-{study_id}-a1"].status = "RUNNING"
             driver = FakeDriver(ledger, study_id).come_up()
             assert served.stop() == 0
