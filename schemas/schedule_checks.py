@@ -13,8 +13,8 @@ from schemas.schedules import Schedule
 from schemas.second_moment import LEAST_RADAM_BETA2, MOST_RADAM_BETA2, RECTIFIED, beta2_of
 from schemas.warmups import LinearWarmup, PiecewiseLinearWarmup, RAdamWarmup, ReplayWarmup, UntunedLinearWarmup
 
-_WITH_BETA2 = "adam, adamw, gi_adam, adamw_w2, lamb, schedule_free_adamw"
-"""Kinds with a second moment that is not rectified: test_schedule_checks holds this against the registry."""
+WITH_BETA2 = "adam, adamw, gi_adam, adamw_w2, lamb, schedule_free_adamw"
+"""Kinds with a second moment that is not rectified."""
 
 
 def schedule_problems(schedule: Schedule, where: str = "") -> list[Problem]:
@@ -34,7 +34,7 @@ def beta2_problems(schedule: Schedule, optimizer: Optimizer | None, where: str =
     field, got = (f"warmup.{part}" for part in ("beta2", "kind"))
     if beta2 is None:
         said = f"nothing, and no second moment {name}"
-        allowed = f"a beta2 here, or an optimizer that has one ({_WITH_BETA2}): warmup {warmup.kind} follows from it"
+        allowed = f"a beta2 here, or an optimizer that has one ({WITH_BETA2}): warmup {warmup.kind} follows from it"
         return [Problem(join_field(where, field), said, allowed)]
     if optimizer is not None and optimizer.kind in RECTIFIED:
         allowed = f"another warmup, or an optimizer other than {optimizer.kind}: it warms up by itself"

@@ -1,8 +1,14 @@
 """Schedules that cannot be: refused by name and with what to do, before anything is trained."""
 
+from typing import get_args
+
 import pytest
 
 from schemas.errors import SpecError
+from schemas.optimizers import Optimizer
+from schemas.plugins import PluginOptimizer
+from schemas.schedule_checks import WITH_BETA2
+from schemas.second_moment import RECTIFIED, WITHOUT_SECOND_MOMENT
 from schemas.study import parse_study
 
 CLOSED = {"kind": "smoothness_law", "rule": "descent", "k0": 1.0, "k_rho": 1.0, "optimum": {"kind": "zero"}}
@@ -53,7 +59,7 @@ REFUSED = {
     "radam with sgd": (
         {"warmup": {"kind": "radam"}},
         "schedules[0].warmup.beta2: got nothing, and no second moment of optimizer sgd, allowed a beta2 here, or an "
-        "optimizer that has one (adam, adamw): warmup radam follows from it",
+        f"optimizer that has one ({WITH_BETA2}): warmup radam follows from it",
     ),
     "radam with a small beta2": (
         {"warmup": {"kind": "radam"}, "optimizer": adam(0.6)},
@@ -71,7 +77,7 @@ REFUSED = {
     "a second beta that is not that of a second moment": (
         {"warmup": {"kind": "untuned_exponential"}, "optimizer": {"kind": "lion"}},
         "schedules[0].warmup.beta2: got nothing, and no second moment of optimizer lion, allowed a beta2 here, or an "
-        "optimizer that has one (adam, adamw): warmup untuned_exponential follows from it",
+        f"optimizer that has one ({WITH_BETA2}): warmup untuned_exponential follows from it",
     ),
     "an untuned warmup that outlasts the run": (
         {"warmup": {"kind": "untuned_linear"}, "optimizer": adam(0.999)},
@@ -199,3 +205,9 @@ def test_a_swept_beta2_is_checked_value_by_value(study):
     document["schedules"][0]["warmup"] = {"kind": "radam"}
     [line] = said(document)
     assert line.startswith("schedules[0].warmup.beta2: got 0.5 of optimizer adam")
+
+
+def test_the_optimizers_that_are_named_are_all_that_have_a_second_moment() -> None:
+    kinds = [kind for kind in get_args(get_args(Optimizer)[0]) if kind is not PluginOptimizer]
+    named = [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if "betas" in kind.model_fields]
+    assert WITH_BETA2.split(", ") == [name for name in named if name not in RECTIFIED | WITHOUT_SECOND_MOMENT]
