@@ -45,7 +45,9 @@ RUN apt-get update \
     && groupadd --gid 10001 warmup-bench \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/warmup-bench --shell /usr/sbin/nologin warmup-bench \
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/warmup-bench \
-    && install --directory --mode 0755 /data
+    && install --directory --mode 0755 /data \
+    # a login shell, as some versions of KubeRay start Ray in, sets PATH anew
+    && echo "export PATH=/opt/warmup-bench/bin:\$PATH" > /etc/profile.d/warmup-bench.sh
 
 COPY --from=builder /opt/warmup-bench /opt/warmup-bench
 

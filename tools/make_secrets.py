@@ -52,7 +52,7 @@ def _make_once(path: Path, content: Callable[[], str]) -> bool:
 
 
 def _token(folder: Path) -> str:
-    return f"{secrets.token_hex(32)}\n"  # hexadecimal: the same in a URL, an INI file and a header
+    return secrets.token_hex(32)  # hexadecimal: the same in a URL, an INI file and a header
 
 
 def _s3_user(folder: Path) -> str:
