@@ -41,7 +41,9 @@ def main() -> int:
         # The other one is to be the same but for torch and what torch brings.
         pins = [f"{name}=={version}" for name, version, _ in found if name != "torch"]
         path = ROOT / f"requirements-{accelerator}.lock"
-        lines = [f"{name}{'===' if '+' in version else '=='}{version} --hash=sha256:{sha}" for name, version, sha in found]
+        lines = [
+            f"{name}{'===' if '+' in version else '=='}{version} --hash=sha256:{sha}" for name, version, sha in found
+        ]
         header = HEADER.format(accelerator=accelerator, python=".".join(map(str, PYTHON)))
         path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
         print(f"{path.name}: {len(found)} packages")

@@ -56,11 +56,7 @@ def _token(folder: Path) -> str:
 
 
 def _s3_user(folder: Path) -> str:
-    return (
-        "[default]\n"
-        f"aws_access_key_id = {secrets.token_hex(10)}\n"
-        f"aws_secret_access_key = {secrets.token_hex(32)}\n"
-    )
+    return f"[default]\naws_access_key_id = {secrets.token_hex(10)}\naws_secret_access_key = {secrets.token_hex(32)}\n"
 
 
 def _database_url(folder: Path) -> str:
@@ -74,7 +70,9 @@ def _mlflow_database(folder: Path) -> str:
 
 
 def _s3_server(folder: Path) -> str:
-    return json.dumps({"identities": [_identity(folder, name, actions) for name, actions in S3_USERS.items()]}, indent=2)
+    return json.dumps(
+        {"identities": [_identity(folder, name, actions) for name, actions in S3_USERS.items()]}, indent=2
+    )
 
 
 def _identity(folder: Path, name: str, actions: list[str]) -> dict[str, object]:

@@ -59,20 +59,24 @@ def compose(*files: str) -> Json:
 
 
 @cache
-def _rendered_text(folder: str) -> str:
+def _rendered_json(folder: str) -> str:
     if folder.endswith(".yaml"):
-        return (ROOT / folder).read_text(encoding="utf-8")
+        return _as_json((ROOT / folder).read_text(encoding="utf-8"))
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
     done = run(kubectl, "kustomize", folder)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return _as_json(done.stdout)
+
+
+def _as_json(text: str) -> str:
+    return json.dumps(list(yaml.safe_load_all(text)))  # read again for each test, and JSON is quick
 
 
 def rendered(folder: str) -> list[Json]:
     """The objects of an overlay as kubectl renders them. A copy: tests break it."""
-    return list(yaml.safe_load_all(_rendered_text(folder)))
+    return json.loads(_rendered_json(folder))
 
 
 def everything() -> list[Json]:
