@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check contract crash bench format golden clean
+.PHONY: demo test check contract crash bench format golden secrets lock clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -27,7 +27,7 @@ test: $(STAMP)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
 # Format, lint, types, import contracts, and the quick tests of what needs no process, server or database of its own.
-QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results)
+QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results deploy)
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 	@$(PYTEST) -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(QUICK)
@@ -50,6 +50,15 @@ bench: $(STAMP)
 golden: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python tests/science/test_training_golden.py
 	@WARMUP_BENCH_REBUILD_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+
+# The secrets of a team's service (docker-compose.yml, k8s/), as files in secrets/; what is there already stays.
+secrets:
+	@$(PYTHON) tools/make_secrets.py
+
+# Writes requirements-cpu.lock and requirements-cuda.lock, what the image installs. On Linux with the image's Python.
+lock: $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	@$(BIN)/python tools/lock.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -1,10 +1,10 @@
 """Makes the secrets of a team's service, as files: random, each of them once. `make secrets` runs it.
 
-What is there already stays, so that running it again adds what a newer version needs and changes nothing. A file that is
-made from others (a URL with its password) is made from what these say.
+What is there already stays: running it again adds what a newer version needs, and changes nothing. A file that is made
+from others (a URL with its password) is made from what these say.
 
-The folder is for its owner alone (0700), so nobody else on the machine reaches a file in it. The files can be read by
-all who get there (0444): Docker mounts each as it is, and the users of the containers, who are not this one, must read it.
+The folder is for its owner alone (0700), so nobody else on the machine reaches a file in it. The files may be read by
+all who get there (0444): Docker mounts each as it is, and the containers' users, other ones than this, must read it.
 """
 
 import configparser

@@ -1,4 +1,4 @@
-"""What would be deployed, as data: the compose files as Compose itself reads them, the manifests as kubectl renders them."""
+"""What would be deployed, as data: the compose files as Compose reads them, the manifests as kubectl renders them."""
 
 import json
 import os
