@@ -1,4 +1,4 @@
-"""Every command, module, address, variable and path in compose, manifests and Dockerfile exists, in code or beside it."""
+"""Every command, module, address, variable and path that is deployed exists, in the code or beside it."""
 
 import ast
 import json
@@ -34,6 +34,7 @@ from tests.deploy.reading import (
     rendered,
 )
 
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 FOREIGN = {"pg_isready", "server"}
 """Of Postgres' image, and SeaweedFS' command."""
@@ -46,35 +47,47 @@ def container_lines(container: Json) -> Iterator[list[str]]:
     yield container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
 
 
-@cache
-def command_lines() -> tuple[tuple[str, ...], ...]:
-    """Every command line that is started, by whomever."""
-    lines: list[list[str]] = []
+def compose_lines() -> Iterator[list[str]]:
     for service in compose(*FILES)["services"].values():
-        lines += [service.get("command") or [], service.get("healthcheck", {}).get("test", [])[1:]]
-        lines += [hook["command"] for hook in service.get("pre_stop") or []]
+        yield service.get("command") or []
+        yield service.get("healthcheck", {}).get("test", [])[1:]
+        yield from (hook["command"] for hook in service.get("pre_stop") or [])
+
+
+def kubernetes_lines() -> Iterator[list[str]]:
     for _, _, template in pods(everything()):
-        lines += [line for container in template["spec"]["containers"] for line in container_lines(container)]
-    lines += [shlex.split(thing["spec"]["entrypoint"]) for thing in everything() if thing["kind"] == "RayJob"]
-    lines += [json.loads(line) for line in re.findall(r"^CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)]
-    return tuple(sorted({tuple(line) for line in lines if line}))
+        for container in template["spec"]["containers"]:
+            yield from container_lines(container)
+    yield from (shlex.split(thing["spec"]["entrypoint"]) for thing in everything() if thing["kind"] == "RayJob")
+    yield from kuberay_lines()
 
 
-def lines_of(program: str) -> list[list[str]]:
-    return [list(line) for line in command_lines() if line[0] == program]
+def image_lines() -> Iterator[list[str]]:
+    yield from map(json.loads, re.findall(r"^CMD (.*)$", DOCKERFILE, flags=re.MULTILINE))
 
 
-def test_every_line_is_of_a_program_that_is_in_the_image():
+LINES = {"compose": compose_lines, "kubernetes": kubernetes_lines, "image": image_lines}
+"""Where command lines stand -> those that are started, by whomever."""
+everywhere = pytest.mark.parametrize("where", LINES)
+
+
+def lines_of(program: str, where: str) -> list[list[str]]:
+    return [line for line in LINES[where]() if line and line[0] == program]
+
+
+@everywhere
+def test_every_line_is_of_a_program_that_is_in_the_image(where):
     ours = {"warmup-bench", "mlflow", "ray", "python", "wget"}
-    assert {line[0] for line in command_lines()} == ours | FOREIGN
-    assert "install --yes --no-install-recommends wget" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert {line[0] for line in LINES[where]() if line} <= ours | FOREIGN
+    assert "install --yes --no-install-recommends wget" in DOCKERFILE
 
 
-@pytest.mark.parametrize("words", lines_of("warmup-bench"), ids=" ".join)
-def test_warmup_bench_takes_the_line(words):
-    if words == ["warmup-bench", "--help"]:
-        return
-    assert refusal(typer.main.get_command(app), words) is None
+@everywhere
+def test_warmup_bench_takes_its_lines(where):
+    command = typer.main.get_command(app)
+    lines = [words for words in lines_of("warmup-bench", where) if words[1:] != ["--help"]]
+    assert lines or where == "image"
+    assert [refused for words in lines if (refused := refusal(command, words))] == []
 
 
 @pytest.mark.parametrize("words", ["serve --only neither", "serve --prot 1", "deploy", "keys create --name"])
@@ -92,7 +105,7 @@ def kuberay_lines() -> list[list[str]]:
 
 
 def test_a_driver_has_a_place_wherever_ray_is_started():
-    started = [*lines_of("ray"), *kuberay_lines()]
+    started = [*lines_of("ray", "compose"), *lines_of("ray", "kubernetes")]
     resources = [word.partition("=")[2] for line in started for word in line if word.startswith("--resources=")]
     assert len(resources) >= 3
     assert all(json.loads(text) == {"warmup_driver": 4} for text in resources)
@@ -100,7 +113,7 @@ def test_a_driver_has_a_place_wherever_ray_is_started():
 
 @pytest.mark.slow
 def test_ray_and_mlflow_take_their_lines_and_can_refuse():
-    lines = [*lines_of("ray"), *lines_of("mlflow"), *kuberay_lines()]
+    lines = [words for where in LINES for program in ("ray", "mlflow") for words in lines_of(program, where)]
     assert len(lines) >= 8
     wrong = [["ray", "start", "--hed"], ["mlflow", "server", "--allowed-host=x"], ["mlflow", "db", "migrate"]]
     done = subprocess.run(
@@ -117,38 +130,40 @@ def test_ray_and_mlflow_take_their_lines_and_can_refuse():
     assert len(refused) == len(wrong)
 
 
-@pytest.mark.parametrize("words", lines_of("python"), ids=lambda words: " ".join(words[:4]))
-def test_python_has_the_module_or_the_code_is_sound(words):
-    assert words[1] == "-P", "a folder of somebody's may have the name of one of our packages"
-    if words[2] == "-m":
-        assert find_spec(words[3]) is not None
-        return
-    tree = ast.parse(words[3])
-    modules = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+@everywhere
+def test_python_has_the_modules_and_the_code_is_sound(where):
+    lines = lines_of("python", where)
+    assert {words[1] for words in lines} <= {"-P"}, "a folder of somebody's may have the name of one of our packages"
+    modules = {words[3] for words in lines if words[2] == "-m"}
+    assert {module for module in modules if find_spec(module) is None} == set()
     lock = (ROOT / "requirements-cpu.lock").read_text(encoding="utf-8")
-    assert modules
-    assert all(re.search(rf"^{module}==", lock, flags=re.MULTILINE) for module in modules)
+    for words in lines:
+        if words[2] == "-c":
+            nodes = [node for node in ast.walk(ast.parse(words[3])) if isinstance(node, ast.Import)]
+            assert all(re.search(rf"^{name.name}==", lock, re.MULTILINE) for node in nodes for name in node.names)
 
 
-def site(path: str) -> str:
-    """The text of a file of an installed package."""
+@cache
+def site(path: str) -> str | None:
+    """The text of a file of an installed package; None where the package is not installed."""
     package, _, rest = path.partition("/")
     spec = find_spec(package)
     if spec is None:
-        pytest.skip(f"{package} is not installed")
+        return None
     return (Path(spec.submodule_search_locations[0]) / rest).read_bytes().decode("latin-1")
 
 
+RAYLET = "ray/core/src/ray/raylet/raylet"
 KNOWN_AT = {
-    "RAY_AUTH_MODE": "ray/core/src/ray/raylet/raylet",
-    "RAY_AUTH_TOKEN_PATH": "ray/core/src/ray/raylet/raylet",
+    "RAY_AUTH_MODE": RAYLET,
+    "RAY_AUTH_TOKEN_PATH": RAYLET,
     "RAY_USAGE_STATS_ENABLED": "ray/_common/usage/usage_constants.py",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "ray/_private/accelerators/accelerator.py",
     "RAY_ROTATION_MAX_BYTES": "ray/_private/node.py",
     "RAY_ROTATION_BACKUP_COUNT": "ray/_private/node.py",
     # RAY_name is what the raylet takes for its setting `name`
-    "RAY_task_oom_retries": "ray/core/src/ray/raylet/raylet",
-    "RAY_worker_niceness": "ray/core/src/ray/raylet/raylet",
+    "RAY_task_oom_retries": RAYLET,
+    "RAY_worker_niceness": RAYLET,
     "MLFLOW_TRACKING_URI": "mlflow/environment_variables.py",
     "MLFLOW_DISABLE_TELEMETRY": "mlflow/environment_variables.py",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "mlflow/environment_variables.py",
@@ -170,18 +185,24 @@ ELSEWHERE = {
 }
 
 
-def variables() -> set[str]:
-    """Every variable that is set for a process."""
-    names = {name for service in compose(*FILES)["services"].values() for name in service.get("environment") or {}}
-    for _, _, template in pods(everything()):
-        for container in template["spec"]["containers"]:
-            names |= {variable["name"] for variable in container.get("env", [])}
-    maps = {name for thing in everything() if thing["kind"] == "ConfigMap" for name in thing["data"]}
-    names |= {name for name in maps if name.isupper()}
-    instructions = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
-    for line in re.findall(r"^ENV (.*)$", instructions, flags=re.MULTILINE):
-        names |= set(re.findall(r"(\w+)=", line))
-    return names
+def compose_variables() -> set[str]:
+    return {name for service in compose(*FILES)["services"].values() for name in service.get("environment") or {}}
+
+
+def kubernetes_variables() -> set[str]:
+    containers = [container for _, _, template in pods(everything()) for container in template["spec"]["containers"]]
+    names = {variable["name"] for container in containers for variable in container.get("env", [])}
+    named = {source["configMapRef"]["name"] for container in containers for source in container.get("envFrom", [])}
+    maps = [thing for thing in everything() if thing["kind"] == "ConfigMap" and thing["metadata"]["name"] in named]
+    return names | {name for thing in maps for name in thing["data"]}
+
+
+def image_variables() -> set[str]:
+    lines = re.findall(r"^ENV (.*)$", re.sub(r"\\\n", " ", DOCKERFILE), flags=re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"(\w+)=", line)}
+
+
+VARIABLES = {"compose": compose_variables, "kubernetes": kubernetes_variables, "image": image_variables}
 
 
 @cache
@@ -190,13 +211,28 @@ def read_by_our_code() -> set[str]:
     return {name for path in code for name in re.findall(r"[\"'](WARMUP_BENCH_\w+)[\"']", path.read_text("utf-8"))}
 
 
-@pytest.mark.parametrize("name", sorted(variables()))
-def test_somebody_reads_the_variable(name):
+def is_read(name: str) -> bool:
     if name.startswith("WARMUP_BENCH_"):
-        assert name in read_by_our_code()
-    elif name not in ELSEWHERE:
-        text = site(KNOWN_AT[name])
-        assert name in text or ("/raylet/" in KNOWN_AT[name] and name.removeprefix("RAY_") in text)
+        return name in read_by_our_code()
+    if name in ELSEWHERE:
+        return True
+    place = KNOWN_AT.get(name)
+    if place is None:
+        return False
+    text = site(place)
+    # An optional package that is not here says nothing.
+    return text is None or name in text or (place == RAYLET and name.removeprefix("RAY_") in text)
+
+
+@everywhere
+def test_somebody_reads_every_variable(where):
+    names = VARIABLES[where]()
+    assert names
+    assert {name for name in names if not is_read(name)} == set()
+
+
+def test_a_variable_that_nobody_reads_is_seen():
+    assert not any(map(is_read, ("WARMUP_BENCH_RECORD", "RAY_AUTH_MODUS", "MLFLOW_SERVER_JOBS", "AWS_ENDPOINT")))
 
 
 HEALTH = {
@@ -206,7 +242,7 @@ HEALTH = {
 }
 
 
-def asked_for_health() -> set[tuple[str, str]]:
+def health_paths() -> set[tuple[str, str]]:
     """(service or component, path) of every check over HTTP."""
     found = set()
     for name, service in compose(*FILES)["services"].items():
@@ -223,7 +259,7 @@ def asked_for_health() -> set[tuple[str, str]]:
 
 def test_every_path_that_is_asked_for_health_is_a_route():
     routes = {route.path for router in ROUTERS for route in router.routes}
-    asked = asked_for_health()
+    asked = health_paths()
     assert {name for name, _ in asked} == {"api", "mlflow", "ray-head", "ray-worker", "s3"}
     for name, path in asked:
         if name == "api":
@@ -369,7 +405,7 @@ def test_the_study_of_the_job_is_one():
 
 
 def test_the_buckets_that_are_made_are_those_that_are_used():
-    [make] = [words[3] for words in lines_of("python") if words[2] == "-c"]
-    made = set(re.findall(r"'([\w-]+)'", make))
+    codes = {words[3] for where in LINES for words in lines_of("python", where) if words[2] == "-c"}
+    [made] = {frozenset(re.findall(r"'([\w-]+)'", code)) for code in codes}
     model = json.dumps(compose(*FILES)["services"]) + json.dumps(everything())
     assert set(re.findall(r"s3://([\w-]+)/", model)) == made
