@@ -8,8 +8,8 @@ from tests.deploy.compose_policies import HEX, PASSWORD_IN_URL, SECRET_NAME
 from tests.deploy.reading import Json, pods, ray_clusters
 
 HOOK = ["python", "-P", "-m", "workers.cluster.leave"]
-GRACE_S = 60
-"""More than twice what a driver has to save."""
+GRACE_S = 90
+"""Longer than the hook waits, and than twice what a driver has to save."""
 
 
 def containers(objects: list[Json]) -> Iterator[tuple[str, str, Json, Json]]:
