@@ -1,4 +1,4 @@
-"""What Postgres' image runs on an empty volume, on a real server: two databases, each with a role that opens it alone."""
+"""What Postgres' image runs on an empty volume, tried on a real server: two databases, each open to its role."""
 
 import os
 import subprocess
