@@ -27,7 +27,7 @@ from workers.ledger.rows import EventKind
 
 pytestmark = pytest.mark.slow
 
-SHORT, LONG = 2_000, 60_000
+SHORT, LONG = 2_000, 20_000
 """Steps. Each long study has some more, or it would take the trials of the one before."""
 TABLES = ("steps", "evaluations", "probes")
 KILLED = ("api-1", "controller", "mlflow", "postgres", "api-2", "ray-worker-2", "ray-head")
