@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from workers.launcher import (
     EXIT_RAY_LOST,
     EXIT_STOPPED,
     Driver,
+    is_ray_job,
     start_driver,
     start_publisher,
 )
 from workers.ledger.leases import Kind
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import LeaseRow, PackState, StudyRow
-from workers.places import Places
+from workers.ledger_copies import restore
+from workers.places import Places, database_url
 from workers.results.folder import copy_results
 
 POLL_S = 0.2
@@ -232,7 +235,21 @@ class Watch:
                 self._say_awaited(held, "is starting a driver for this study")
             return
         self._launches += 1
-        self._driver = start_driver(self._row.id, self._places, workers=self._workers)
+        # A batch job's trainers run on the nodes of its cluster.
+        self._driver = start_driver(self._row.id, self._places, workers=self._workers, on_cluster=is_ray_job())
+
+
+def of_batch_job(places: Places, spec_hash: str) -> Places:
+    """The places of a command that is a Ray job: its ledger is the database, where one is named; else a file of its
+    own, which begins with what an earlier job of the same study has left at the records' place.
+
+    Raises:
+        PlaceError: the records' place cannot be read. CorruptRecord: what was left is damaged.
+    """
+    if (url := database_url()) is not None:
+        return replace(places, ledger=url)
+    restore(Path(places.ledger), places.records, spec_hash)
+    return places
 
 
 class DriverFailed(WarmupBenchError):

@@ -1,6 +1,7 @@
 """Starts, stops and observes the driver of a study: a child process on this machine. Imports neither torch nor ray."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -33,7 +34,12 @@ _SCRUBBED = (
     # A driver is told its ledger.
     *(DATABASE_URL, DATABASE_URL_FILE),
     PLUGINS,
+    marks.DRIVER,
 )
+_ADDRESS, _JOB_CONFIG = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""What Ray sets for the entry point of a job: the cluster that it runs on, and its runtime environment."""
+_OF_USER = ("working_dir", "py_modules", "excludes")
+"""Of a job's runtime environment, what brings a user's modules into trainers: they take none from there."""
 
 
 @dataclass
@@ -75,11 +81,17 @@ class Driver:
 
 
 def start_driver(
-    study_id: str, places: Places, *, workers: int | None = None, service: Mapping[str, str] | None = None
+    study_id: str,
+    places: Places,
+    *,
+    workers: int | None = None,
+    service: Mapping[str, str] | None = None,
+    on_cluster: bool = False,
 ) -> Driver:
     """Start `python -m workers.cluster --study ID`.
 
     Args:
+        on_cluster: its trainers run on the Ray cluster that this process is a job of.
         service: the environment of a driver that a service starts: it shares the Ray that it names, and lives on when
             the service is gone, for the next one to adopt. Without it, the driver has its own Ray and stops when this
             process is gone.
@@ -87,6 +99,8 @@ def start_driver(
     command = [*module_command("workers.cluster"), "--study", study_id, *places.flags()]
     command += ["--parent-pid", str(os.getpid())] if service is None else []
     command += ["--workers", str(workers)] if workers else []
+    if on_cluster:
+        return _start([*command, "--cluster"], study_id, places, "driver", environment=cluster_environment(study_id))
     environment = ray_environment() if service is None else dict(service)
     return _start(command, study_id, places, "driver", environment=environment)
 
@@ -110,6 +124,29 @@ def child_environment(study_id: str | None = None) -> dict[str, str]:
     if study_id is not None:
         environment[marks.STUDY] = study_id
     return environment
+
+
+def is_ray_job(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is the entry point of a Ray job, or was started by one."""
+    return bool(environment.get(_ADDRESS)) and _JOB_CONFIG in environment
+
+
+def cluster_environment(study_id: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a driver on the cluster that `environment` names, with the marks that it is told by."""
+    own = child_environment(study_id) | {marks.DRIVER: marks.IS_DRIVER, "RAY_USAGE_STATS_ENABLED": "0"}
+    own |= {name: environment[name] for name in (_ADDRESS,) if name in environment}
+    config = _job_config(environment.get(_JOB_CONFIG, ""))
+    return own | ({_JOB_CONFIG: config} if config else {})
+
+
+def _job_config(text: str) -> str:
+    """A job's configuration without its user's modules; empty where there is none."""
+    try:
+        config = json.loads(text)
+        runtime = {name: value for name, value in (config.get("runtime_env") or {}).items() if name not in _OF_USER}
+        return json.dumps(config | {"runtime_env": runtime})
+    except (ValueError, AttributeError, TypeError):
+        return ""
 
 
 def ray_environment(token: str | None = None) -> dict[str, str]:

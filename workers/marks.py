@@ -14,6 +14,8 @@ STUDY = "WARMUP_BENCH_RUN"
 """The study that a process works for."""
 RAY = "WARMUP_BENCH_RAY"
 """The Ray that a process is part of, wherever it hangs in the tree."""
+DRIVER, IS_DRIVER = "WARMUP_BENCH_DRIVER", "1"
+"""A driver on a cluster, and nothing that it starts."""
 KEPT = {"SPT_NOENV": "1"}
 """Without it, a process of Ray that gives itself a title writes it over its environment, a mark of ours included."""
 PROC = Path("/proc")

@@ -39,14 +39,18 @@ def run(
     from service.planning import notes
     from service.preparing import prepare
     from service.requests import accept, check_workers
+    from service.running import of_batch_job
     from service.spec_files import read_document
+    from workers.launcher import is_ray_job
     from workers.ledger.ledger import Ledger
 
     check_workers(workers)
     request = accept(read_document(file), where)
     where.check_writable()
     where.make_home()
-    with Ledger.open(where.home) as ledger:
+    if is_ray_job():
+        where = of_batch_job(where, request.study.spec_hash)
+    with Ledger.open(where.ledger) as ledger:
         prepared = prepare(ledger, request, where, out)
         say(_opening(prepared.row, prepared.is_new))
         for note in notes(request):

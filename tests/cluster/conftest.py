@@ -14,10 +14,12 @@ from schemas.study import parse_study
 from schemas.trials import PackTask, TrialState
 from tests.e2e.specs import digits
 from workers.cluster import driver as driver_module
+from workers.cluster import grounds
 from workers.cluster import slots as slots_module
 from workers.cluster.driver import Driver
+from workers.cluster.grounds import ThisMachine
 from workers.cluster.heartbeat import Heartbeat
-from workers.cluster.orders import TrainerFacts
+from workers.cluster.orders import Greeting, TrainerFacts
 from workers.cluster.pack_runner import PackRunner
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.stopping import StopRequest
@@ -71,7 +73,7 @@ class FakeTrainer:
         self._task: PackTask | None = None
         self.num_turns = 0
         self.advance = SimpleNamespace(remote=self._advance)
-        self.facts = SimpleNamespace(remote=lambda: lambda: FACTS)
+        self.greet = SimpleNamespace(remote=lambda: lambda: Greeting(FACTS))
 
     def _advance(self, order: Any, turn_s: float, save: bool = False) -> Callable[[], Any]:
         self.num_turns += 1
@@ -142,13 +144,15 @@ class House:
             self.trainers.append(FakeTrainer(records, fate, curse))
             return self.trainers[-1]
 
-        self._monkeypatch.setattr(driver_module, "start_trainer", start)
-        self._monkeypatch.setattr(driver_module, "local_ray", no_ray)
+        self._monkeypatch.setattr(grounds, "start_trainer", start)
+        self._monkeypatch.setattr(grounds, "local_ray", no_ray)
         study_id = (study or self.study).id
         heartbeat = Heartbeat.acquire(self.ledger, study_id)
         assert heartbeat is not None
         with heartbeat:
-            driver = Driver(self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), workers=workers)
+            driver = Driver(
+                self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), ground=ThisMachine(workers)
+            )
             self.drivers.append(driver)
             return driver.run()
 

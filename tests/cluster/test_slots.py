@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.conftest import FACTS, DeadError, FakeRay
 from workers.cluster import slots as slots_module
+from workers.cluster.orders import Greeting
 from workers.cluster.slots import MAX_STARTS, Slots
 
 
@@ -20,7 +21,7 @@ class Starts:
     def __call__(self) -> Any:
         self.number += 1
         answer = self.answers.pop(0)
-        return SimpleNamespace(facts=SimpleNamespace(remote=lambda: lambda: answer))
+        return SimpleNamespace(greet=SimpleNamespace(remote=lambda: lambda: answer))
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def facts_of(starts: Starts) -> Any:
 
 
 def test_another_one_is_asked_where_the_first_has_died() -> None:
-    starts = Starts(DeadError("out of memory"), FACTS)
+    starts = Starts(DeadError("out of memory"), Greeting(FACTS))
     assert facts_of(starts) == FACTS
     assert starts.number == 2
 

@@ -9,12 +9,17 @@ from pathlib import Path
 
 from schemas.errors import PlaceAway, PlaceError, StaleFence, WarmupBenchError
 from schemas.trials import TrialState
-from workers.cluster.driver import CannotRun, Driver
+from workers import marks
+from workers.cluster.aside import Aside
+from workers.cluster.driver import Driver
+from workers.cluster.fitness import CannotRun, RecordsNotShared
+from workers.cluster.grounds import Ground, SeveralNodes, ThisMachine
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.publishing import Publishing
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
+from workers.cluster.study_logs import FORMAT, LogTail
 from workers.launcher import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -22,22 +27,32 @@ from workers.launcher import (
     EXIT_NOT_MINE,
     EXIT_RAY_LOST,
     EXIT_STOPPED,
+    cluster_environment,
+    module_command,
 )
 from workers.ledger.ledger import Ledger
-from workers.places import LEDGER, PLUGINS, Places
+from workers.ledger_copies import OtherJob
+from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, PLUGINS, Places, database_url
 from workers.results.report_version import mark_report
 from workers.shared_ray import HOST
 
 log = logging.getLogger("warmup_bench.driver")
 
 NO_PLACE = "the ledger or the place of the records could not be used; the study goes on when it can"
+NOT_SHARED = (
+    "the nodes of the cluster do not share the place of the records; the study goes on when the same path is mounted on"
+    " all of them, or WARMUP_BENCH_RECORDS is an s3:// place"
+)
 """A service's callers are not told which places it has: those stand in the driver's log."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: see workers.launcher."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    tail = LogTail()
+    if options.cluster:
+        logging.getLogger().addHandler(tail)
     stop = StopRequest(options.parent_pid)
     stop.listen()
     try:
@@ -46,36 +61,57 @@ def main(arguments: list[str] | None = None) -> int:
             records=options.records,
             data=options.data,
             tracking_uri=options.tracking_uri,
-            ledger=os.environ.get(LEDGER),
+            ledger=os.environ.get(LEDGER) or (database_url() if options.cluster else None),
             plugins=[path for path in os.environ.get(PLUGINS, "").split(os.pathsep) if path],
         )
+        ground = _ground(options)
         with Ledger.open(places.ledger) as ledger:
             heartbeat = Heartbeat.acquire(ledger, options.study)
             if heartbeat is None:
                 log.warning("study %s: another driver has the run lease", options.study)
                 return EXIT_NOT_MINE
             _end_launch(ledger, options.study)
-            with heartbeat:
-                return _drive(ledger, options, places, heartbeat, stop)
+            if not options.cluster:
+                with heartbeat:
+                    return _drive(ledger, options.study, places, heartbeat, stop, ground)
+            aside = Aside.of(ledger, options.study, places, heartbeat.fence, tail)
+            with aside.logs:
+                with heartbeat:
+                    status = _drive(ledger, options.study, places, heartbeat, stop, ground, aside)
+                aside.copy_at_the_end()
+            return status
     except PlaceError as error:
         log.error("%s", error)
-        return EXIT_NO_PLACE if HOST in os.environ else EXIT_FAILED
+        return EXIT_NO_PLACE if options.cluster or HOST in os.environ else EXIT_FAILED
     except WarmupBenchError as error:
         log.error("%s", error)
         return EXIT_FAILED
 
 
-def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbeat: Heartbeat, stop: StopRequest) -> int:
-    study_id, fence = options.study, heartbeat.fence
+def _ground(options: argparse.Namespace) -> Ground:
+    if options.cluster:
+        return SeveralNodes(options.workers)
+    return ThisMachine(options.workers, Path(os.environ[HOST]) if HOST in os.environ else None)
+
+
+def _drive(
+    ledger: Ledger,
+    study_id: str,
+    places: Places,
+    heartbeat: Heartbeat,
+    stop: StopRequest,
+    ground: Ground,
+    aside: Aside | None = None,
+) -> int:
+    fence = heartbeat.fence
     steady = SteadyLedger(ledger, heartbeat, stop)
     if ledger.study_head(study_id).state.is_final:
         log.info("study %s became final before its driver had started", study_id)
         return EXIT_DONE
-    ray_host = Path(os.environ[HOST]) if HOST in os.environ else None
     publishing = Publishing(study_id, places)
     try:
         publishing.start()
-        driver = Driver(ledger, study_id, places, heartbeat, stop, workers=options.workers, ray_host=ray_host)
+        driver = Driver(ledger, study_id, places, heartbeat, stop, ground=ground, aside=aside)
         state = driver.run()
         if state is TrialState.QUEUED:
             steady.set_study_state(study_id, state, fence=fence)
@@ -91,6 +127,9 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
             steady.set_study_state(study_id, state, reason=driver.reason, fence=fence)
         publishing.drain(steady, fence, stop)
         return status
+    except OtherJob as error:
+        log.error("%s", error)
+        return EXIT_FAILED  # of its own ledger, this one is the only driver: another start would only disturb that job
     except StaleFence as error:
         log.warning("%s", error)
         return EXIT_NOT_MINE
@@ -100,8 +139,8 @@ def _drive(ledger: Ledger, options: argparse.Namespace, places: Places, heartbea
         return EXIT_RAY_LOST
     except PlaceError as error:
         log.error("%s", error)
-        if ray_host is not None:  # of a service, which tries again by itself
-            _queue_again(ledger, study_id, NO_PLACE, fence)
+        if ground.starts_again:
+            _queue_again(ledger, study_id, NOT_SHARED if isinstance(error, RecordsNotShared) else NO_PLACE, fence)
             return EXIT_NO_PLACE
         if isinstance(error, PlaceAway):  # and it was asked to stop meanwhile
             _queue_again(ledger, study_id, stop.reason, fence)
@@ -164,10 +203,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tracking-uri")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--parent-pid", type=int)
+    parser.add_argument("--cluster", action="store_true", help="its trainers run on the Ray cluster of this node")
     return parser
 
 
+def _begin_anew(arguments: list[str]) -> None:
+    """Replace this process, a Ray job's entry point, by one whose environment has the marks and no user's paths."""
+    options = _parser().parse_args(arguments)
+    if not options.cluster or os.environ.get(marks.DRIVER) == marks.IS_DRIVER:
+        return
+    kept = {name: os.environ[name] for name in (DATABASE_URL, DATABASE_URL_FILE, PLUGINS) if name in os.environ}
+    command = [*module_command("workers.cluster"), *arguments]
+    os.execve(command[0], command, cluster_environment(options.study) | kept)
+
+
 if __name__ == "__main__":
+    _begin_anew(sys.argv[1:])
     status = main()
     if status == EXIT_RAY_LOST:
         os._exit(status)  # Ray's own farewell, at the interpreter's end, would wait for what is dead

@@ -5,23 +5,20 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 from schemas.errors import PlaceError, WarmupBenchError
 from schemas.own_parts import NO_PARTS
 from schemas.study import Study, parse_study
 from schemas.study_budget import BUDGET_USED_UP, StudyBudget
 from schemas.trials import TrialState
-from workers import marks
-from workers.cards import cards
 from workers.cluster import tidying
-from workers.cluster.attached_ray import attached_ray
+from workers.cluster.aside import Aside
 from workers.cluster.facts import facts_without_trainer
+from workers.cluster.fitness import CannotRun
+from workers.cluster.grounds import Ground
 from workers.cluster.heartbeat import Heartbeat
-from workers.cluster.local_ray import BackgroundRay, local_ray
 from workers.cluster.orders import PackOrder, Progress, TrainerFacts
-from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_turn, pack_task, write_plans
+from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_turn, pack_task, planned_facts, write_plans
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
@@ -29,8 +26,6 @@ from workers.cluster.slots import Slot, Slots, ran_out_of_memory
 from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
-from workers.cluster.trainer import start_trainer
-from workers.cores import num_cores
 from workers.inspecting import recall
 from workers.ledger.inputs import NewPack, Receipt
 from workers.ledger.ledger import Ledger
@@ -54,10 +49,6 @@ RETRY_S = 1.0
 """Before a pack whose trainer died is begun again; doubled for each death after the first."""
 
 
-class CannotRun(Exception):
-    """The study cannot be run as it is, here and now; the message says why and what to do."""
-
-
 class Driver:
     """One run of one study under one fence."""
 
@@ -69,20 +60,22 @@ class Driver:
         heartbeat: Heartbeat,
         stop: StopRequest,
         *,
-        workers: int | None = None,
-        ray_host: Path | None = None,
+        ground: Ground,
+        aside: Aside | None = None,
     ) -> None:
-        """`ray_host`: the folder of the Ray to share with other drivers; a Ray of its own where there is none."""
+        """`ground`: where its trainers run. `aside`: what it keeps beside the records, on a cluster."""
         self._ledger = SteadyLedger(ledger, heartbeat, stop)
         self._study_id = study_id
         self._places = places
         self._heartbeat = heartbeat
         self._fence = heartbeat.fence
         self._stop = stop
-        self._num_workers = workers
-        self._ray_host = ray_host
-        self._share = Share(self._ledger, is_shared=ray_host is not None)
+        self._ground = ground
+        self._aside = aside
+        self._share = Share(self._ledger, is_shared=ground.is_shared)
         self._store = RecordStore(places.records)
+        copies = aside.copies if aside is not None else None
+        self._tidying = tidying.Tidying(self._store, copies.copy if copies is not None else None)
         self._deaths: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
         self._queue: deque[PackRow] = deque()
@@ -102,8 +95,7 @@ class Driver:
             RayLost: what ran is queued again; a new driver continues.
             StaleFence: another driver has taken over.
         """
-        if self._ray_host is None:
-            marks.end_rays_of_dead_drivers(self._study_id)
+        self._ground.prepare(self._study_id)
         row = self._ledger.study(self._study_id)
         study = parse_study(row.spec)
         self._ledger.requeue_packs(self._study_id, None, self._fence, "its driver was replaced")
@@ -124,46 +116,51 @@ class Driver:
         return self._outcome()
 
     def _train(self, study: Study) -> None:
-        device = _device(study.fields.execution.device)
-        gpus = len(cards()) if device == "cuda" else 0
-        workers = self._num_workers or gpus or num_cores()
+        asked = study.fields.execution.device
+        device = self._ground.device_before(asked)
         self._own = recall(study, self._places)  # before Ray starts: both take the machine whole
         if self._reason_to_stop() or self._has_planned_reuse_alone(study, device):
             return
-        self._share.num_workers = workers
-        with self._ray(workers, gpus) as ray_here:
+        with self._ground.ray(self._study_id, device) as ray_here:
             trials = self._trials(study)
             while not ray_here.ready(POLL_S):
                 if self._reason_to_stop():
                     return
             if self._reason_to_stop():
                 return
-            with self._trainers(device, gpus / workers, ray_here.check) as self._slots:
-                facts = self._slots.facts(lambda: bool(self._reason_to_stop()))
+            device = self._ground.device(asked, self._ledger.study(self._study_id).device_class)
+            with self._trainers(device, ray_here.check) as self._slots:
+                facts = self._slots.facts(self._gives_up)
                 if facts is None:
                     return
                 self._write_plans(trials, facts)
+                self._fitness.expected = facts
                 self._spending = self._spent(study.fields.budget)
                 self._queue = deque(in_turn(self._ledger.packs(self._study_id, [PackState.QUEUED]), trials))
                 self._feed(trials, device)
 
-    def _trainers(self, device: str, gpus_each: float, check: Callable[[], None]) -> Slots:
-        records, data, plugins = self._places.records, str(self._places.data), list(map(str, self._places.plugins))
-        return Slots(
-            lambda: start_trainer(records, data, device, min(1.0, gpus_each), plugins), self._share.now(), check
-        )
+    def _trainers(self, device: str, check: Callable[[], None]) -> Slots:
+        queued = self._ledger.packs(self._study_id, [PackState.QUEUED])
+        token = None
+        if (aside := self._aside) is not None:
+            token = self._ledger.insist(lambda ledger: aside.records_token(ledger, self._places.records))
+        self._fitness = self._ground.fitness(self._places, device, planned_facts(queued))
+        start = self._ground.starter(self._study_id, self._places, device, token, self._fitness)
+        return Slots(start, self._ground.count(self._share, len(queued), 0), check, self._fitness.fits)
+
+    def _gives_up(self) -> bool:
+        self._fitness.check()
+        return bool(self._reason_to_stop())
 
     def _trials(self, study: Study) -> StudyTrials:
         return StudyTrials(study, self._ledger.insist(datasets_of), self._own)
 
-    def _ray(self, workers: int, gpus: int) -> AbstractContextManager[BackgroundRay]:
-        if self._ray_host is not None:
-            return attached_ray(self._ray_host, f"study-{self._study_id}")
-        return local_ray(workers, gpus)
+    def _has_planned_reuse_alone(self, study: Study, device: str | None) -> bool:
+        """Whether no trial has to be trained, because all are finished in other studies: then no Ray is started.
 
-    def _has_planned_reuse_alone(self, study: Study, device: str) -> bool:
-        """Whether no trial has to be trained, because all are finished in other studies: then no Ray is started."""
-        if self._is_planned() or not self._ledger.may_be_all_reused(self._study_id):
+        Only where this machine is the one that would train.
+        """
+        if device is None or self._is_planned() or not self._ledger.may_be_all_reused(self._study_id):
             return False
         trials = self._trials(study)
         self._write_plans(trials, facts_without_trainer(device))
@@ -178,13 +175,17 @@ class Driver:
 
     def _feed(self, trials: StudyTrials, device: str) -> None:
         while not (reason := self._reason_to_stop()):
-            self._slots.resize(self._share.now(), len(self._queue))
+            self._slots.welcome()
+            num_packs = len(self._queue) + self._slots.num_busy
+            self._slots.resize(self._ground.count(self._share, num_packs, self._slots.num_up), len(self._queue))
             self._start_idle(trials, device)
             if not self._slots.is_busy:
                 if not self._queue:
                     self._end_by_budget()
                     return
-                time.sleep(POLL_S)  # what is left has lost its trainer, and waits
+                self._fitness.check()
+                if not self._slots.is_awaited:
+                    time.sleep(POLL_S)  # what is left has lost its trainer, and waits
             self._take(self._slots.reports(POLL_S))
             for slot in self._slots.waiting:
                 if slot.is_leaving:
@@ -247,6 +248,7 @@ class Driver:
                 self._fail(slot, progress)
             elif progress.results is None:
                 self._record(progress)
+        self._tidying.flush()
 
     def _commit_finished(self, finished: list[tuple[Slot, Progress]]) -> None:
         if finished:
@@ -254,12 +256,13 @@ class Driver:
             self._ledger.commit_receipts(self._study_id, self._fence, receipts)
         for slot, progress in finished:
             slot.pack = None
-            tidying.after_the_end(self._store, progress)
+            self._tidying.after_the_end(progress)
 
     def _fail(self, slot: Slot, progress: Progress) -> None:
         assert slot.pack is not None
         pack, slot.pack = slot.pack, None
         log.error("pack %s failed: %s", pack.pack_id, progress.error)
+        self._put_log(pack, progress.error or progress.reason)
         if progress.is_place_error:
             # Not the pack's fault, and the next one would fare no better: it is queued again when the driver ends.
             self._place_error = self._place_error or progress.reason
@@ -283,7 +286,7 @@ class Driver:
             return
         queued = self._ledger.replan(self._study_id, pack.pack_id, new, self._fence, reason)
         self._queue.extendleft(reversed(queued))
-        tidying.after_replanning(self._store, pack)
+        self._tidying.after_replanning(pack)
 
     def _record(self, progress: Progress) -> None:
         noted = self._ledger.record_progress(
@@ -296,7 +299,7 @@ class Driver:
             progress.step,
         )
         if noted:
-            tidying.after_progress(self._store, progress)
+            self._tidying.after_progress(progress)
 
     def _bury(self, slot: Slot, error: Exception) -> None:
         """A trainer died: a new one takes its place, and its pack goes on from what is durable."""
@@ -305,6 +308,7 @@ class Driver:
         self._deaths[pack.pack_id] += 1
         reason = f"its trainer died: {str(error).splitlines()[0]}"
         log.warning("pack %s: %s", pack.pack_id, error)
+        self._put_log(pack, str(error))
         deaths = self._deaths[pack.pack_id]
         if ran_out_of_memory(error) and (halved := halves(pack)):
             self._replace(pack, halved, reason, str(error))
@@ -314,6 +318,10 @@ class Driver:
             self._not_before[pack.pack_id] = time.monotonic() + RETRY_S * 2 ** (deaths - 1)
             self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
         self._slots.replace(slot)
+
+    def _put_log(self, pack: PackRow, text: str) -> None:
+        if self._aside is not None:
+            self._aside.logs.put_pack(pack.pack_id, pack.attempt, text)
 
     def _leave(self, slot: Slot) -> None:
         """A trainer makes room for another study's: it saves, and its pack waits for one that stays."""
@@ -371,12 +379,6 @@ class Driver:
         if self._ledger.hears_cancel(self._study_id):
             return CANCELLED
         return self._place_error or self._stop.reason
-
-
-def _device(asked: str) -> str:
-    if asked == "cuda" and not cards():
-        raise CannotRun("execution.device: got cuda, allowed cpu or auto: this machine has no CUDA device")
-    return "cuda" if asked != "cpu" and cards() else "cpu"
 
 
 def _receipt(progress: Progress) -> Receipt:

@@ -62,3 +62,16 @@ class TrainerFacts:
     intra_op_threads: int
     origins: Mapping[str, str]
     """Package -> folder that it was imported from."""
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a trainer says first: of its machine, and whether it can work for this driver there."""
+
+    facts: TrainerFacts | None
+    """None where it has none to tell: see `problem`."""
+    node_id: str = ""
+    problem: str = ""
+    """Why it can train nothing for this driver, on this node."""
+    is_of_records: bool = False
+    """Whether the problem is that the driver's place of the records is not the one of that name there."""

@@ -13,6 +13,7 @@ from schemas.trials import PackTask, TrialResult, TrialState
 from schemas.workloads import Analytic, LanguageModel
 from workers.cluster.orders import PackOrder, Progress
 from workers.data import TextArrays, load, windows
+from workers.data.node_cache import load_once_per_node
 from workers.plugins import PluginFailed, PluginMissing, SourceChanged, check_sources
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
 from workers.science.datasets import DataArrays
@@ -26,9 +27,10 @@ OWN_PART_ERRORS = (PluginFailed, PluginMissing, SourceChanged)
 class PackRunner:
     """One pack at a time; a turn ends between chunks."""
 
-    def __init__(self, records_root: str, data_dir: Path | None) -> None:
+    def __init__(self, records_root: str, data_dir: Path | None, cache: Path | None = None) -> None:
+        """`cache`: a folder by which the trainers of this node share the arrays of a data set."""
         self._store = RecordStore(records_root)
-        self._data_dir = data_dir
+        self._data_dir, self._cache = data_dir, cache
         self._attempt: _Attempt | None = None
         self._parent = os.getppid()
 
@@ -43,7 +45,7 @@ class PackRunner:
         attempt = self._attempt
         try:
             if order is not None:
-                attempt = self._attempt = _Attempt(order, self._store, self._data_dir, self._parent)
+                attempt = self._attempt = _Attempt(order, self._store, self._data_dir, self._cache, self._parent)
             assert attempt is not None, "a turn without an order needs a pack that was begun"
             progress = attempt.turn(turn_s, save=save)
         except Exception as error:
@@ -67,7 +69,9 @@ class _NoData(Exception):
 
 
 class _Attempt:
-    def __init__(self, order: PackOrder, store: RecordStore, data_dir: Path | None, parent: int) -> None:
+    def __init__(
+        self, order: PackOrder, store: RecordStore, data_dir: Path | None, cache: Path | None, parent: int
+    ) -> None:
         self.order = order
         self._store = store
         self._parent = parent
@@ -75,7 +79,7 @@ class _Attempt:
         try:
             for member in order.task.members:
                 check_sources(member.trial.plugins)
-            arrays = _arrays(order.task, data_dir)
+            arrays = _arrays(order.task, data_dir, cache)
         except Exception as error:
             raise _NoData from error
         self._trainer = PackTrainer(order.task, arrays, device=order.task.device)
@@ -174,11 +178,15 @@ def _failed(pack_id: str, attempt: int, error: BaseException) -> Progress:
     )  # fmt: skip
 
 
-def _arrays(task: PackTask, data_dir: Path | None) -> DataArrays | None:
+def _arrays(task: PackTask, data_dir: Path | None, cache: Path | None = None) -> DataArrays | None:
     workload = task.workload
     if isinstance(workload, Analytic):
         return None
-    arrays = load(workload.dataset, data_dir)
+    expected = task.members[0].trial.dataset_sha256
+    if cache is None or expected is None or isinstance(workload.dataset, PluginDataset):
+        arrays = load(workload.dataset, data_dir)
+    else:
+        arrays = load_once_per_node(workload.dataset, data_dir, expected, cache)
     for member in task.members:
         if member.trial.dataset_sha256 != arrays.sha256:
             if isinstance(workload.dataset, PluginDataset):

@@ -106,6 +106,11 @@ def write_plan(
     ledger.write_plan(study_id, round_number, new, fence, facts.device_class, reused=list(reused.values()))
 
 
+def planned_facts(packs: Sequence[PackRow]) -> TrainerFacts | None:
+    """What these packs were planned for; None where there are none."""
+    return TrainerFacts(**packs[0].plan["facts"], origins={}) if packs else None
+
+
 def in_turn(packs: Iterable[PackRow], trials: StudyTrials) -> list[PackRow]:
     """The order in which packs begin: by round, then those with the first seed, in the order of their trials, then the
     second, so that a study that ends early has whole comparisons. Bits and ids do not hang on it.

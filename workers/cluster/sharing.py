@@ -25,7 +25,11 @@ class Share:
 
     def now(self) -> int:
         """The part, as of the last two seconds."""
+        return max(1, self.num_workers // self.num_studies())
+
+    def num_studies(self) -> int:
+        """Between how many studies the trainers are shared, as of the last two seconds."""
         if self._is_shared and self._clock() - self._asked_at >= ASK_EVERY_S:
             self._asked_at = self._clock()
             self._num_studies = max(1, self._ledger.num_running())
-        return max(1, self.num_workers // self._num_studies)
+        return self._num_studies

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from schemas.errors import PlaceError
@@ -11,6 +12,53 @@ from workers.ledger.rows import PackRow
 from workers.records import CheckpointRef, RecordStore, SegmentRef
 
 log = logging.getLogger("warmup_bench.driver")
+
+
+class Tidying:
+    """Deletes what is replaced once it is committed; where the ledger is copied, once that is in a copy.
+
+    Who continues from a copy must find all that it names.
+    """
+
+    def __init__(self, store: RecordStore, copy: Callable[[], None] | None = None) -> None:
+        """`copy`: copies the ledger."""
+        self._store, self._copy = store, copy
+        self._waiting: list[Callable[[], None]] = []
+
+    def after_progress(self, progress: Progress) -> None:
+        """As the function of that name."""
+        self._later(partial(after_progress, self._store, progress))
+
+    def after_the_end(self, progress: Progress) -> None:
+        """As the function of that name."""
+        self._later(partial(after_the_end, self._store, progress))
+
+    def after_replanning(self, pack: PackRow) -> None:
+        """As the function of that name."""
+        self._later(partial(after_replanning, self._store, pack))
+
+    def flush(self) -> None:
+        """Copy the ledger, if there is anything new in it that has to be, and delete what waits for that.
+
+        Raises:
+            StaleFence: another job has the newer copy.
+        """
+        if not self._waiting or self._copy is None:
+            return
+        try:
+            self._copy()
+        except PlaceError as error:
+            log.warning("the ledger is not copied now, but with the next checkpoint: %s", error)
+            return
+        for delete in self._waiting:
+            delete()
+        self._waiting.clear()
+
+    def _later(self, delete: Callable[[], None]) -> None:
+        if self._copy is None:
+            delete()
+        else:
+            self._waiting.append(delete)
 
 
 def after_progress(store: RecordStore, progress: Progress) -> None:

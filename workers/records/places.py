@@ -19,12 +19,17 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Place(Protocol):
-    """Named, immutable objects below one root. Names are relative, `/` between parts."""
+    """Named objects below one root, immutable but for logs. Names are relative, `/` between parts."""
 
     root: str
 
     def put_new(self, name: str, data: bytes) -> None:
         """Store `data`, whole or not at all. Raises FileExistsError where the name is taken, else PlaceError."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store `data`, whole or not at all, in the place of an older object of that name: of a log, say, which grows.
+        For what no manifest names. Raises PlaceError.
+        """
 
     def get(self, name: str) -> bytes:
         """The bytes of an object. Raises FileNotFoundError, or PlaceError for any other failure."""
@@ -74,6 +79,17 @@ class LocalPlace:
             with temporary_beside(path) as temporary:
                 _write(temporary, data, durable=self._durable)
                 _publish(temporary, path)
+            if self._durable:
+                sync_folder(path.parent)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write beside, put on the disk, then take the name."""
+        path = self._folder / name
+        with _said_as_place_error(path.parent, "write"):
+            self._make_folder(path.parent)
+            with temporary_beside(path) as temporary:
+                _write(temporary, data, durable=self._durable)
+                os.replace(temporary, path)
             if self._durable:
                 sync_folder(path.parent)
 
@@ -132,6 +148,11 @@ class ObjectPlace:
         """One conditional put: refused where the name is taken."""
         with self._said_as_place_error("write"):
             self._files.pipe_file(self._path(name), data, mode="create")
+
+    def put(self, name: str, data: bytes) -> None:
+        """One put."""
+        with self._said_as_place_error("write"):
+            self._files.pipe_file(self._path(name), data, mode="overwrite")
 
     def get(self, name: str) -> bytes:
         """The object's bytes."""
