@@ -194,10 +194,10 @@ def test_a_pack_that_raises_is_errored_with_its_log_and_the_others_are_done(
 
 
 def _wrong_for_sgd():
-    def arrays(task, data_dir):
+    def arrays(task, data_dir, cache):
         if task.members[0].trial.optimizer.kind == "sgd":
             raise ValueError("data set digits: its bytes are others")
-        return _arrays(task, data_dir)
+        return _arrays(task, data_dir, cache)
 
     return arrays
 
@@ -335,7 +335,7 @@ def test_a_plan_is_not_continued_on_another_kind_of_device(make_house, monkeypat
 
 
 def test_a_card_that_is_not_here_is_said(make_house, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.cluster.driver.cards", list)
+    monkeypatch.setattr("workers.cluster.grounds.cards", list)
     house = make_house()
     cuda = house.add(digits(40) | {"execution": {"device": "cuda"}})
     with pytest.raises(CannotRun, match="no CUDA device"):
