@@ -7,6 +7,7 @@ the data directory.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -76,11 +77,24 @@ def _mapped_once(kind: str, data_dir: Path | None, sha256: str, cache: Path) -> 
 def _mapped(folder: Path, sha256: str) -> Arrays | None:
     """The set of a folder; None where it is not there whole, or not the one that it should be."""
     try:
-        said = json.loads((folder / SAID).read_text(encoding="utf-8"))
+        said = _read(folder)
         found = _text(folder, said) if said["pixels"] == TEXT else _images(folder, said)
     except (OSError, ValueError, TypeError, KeyError, EOFError):
         return None
     return found if found.sha256 == sha256 else None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    # What is not in the arrays is not in their hash: it has one of its own.
+    text, digest = (folder / SAID).read_text(encoding="utf-8").splitlines()
+    if _digest(text) != digest:
+        raise ValueError(f"{folder / SAID}: other bytes than were written")
+    said: dict[str, Any] = json.loads(text)
+    return said
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text(folder: Path, said: dict[str, Any]) -> TextArrays:
@@ -110,7 +124,8 @@ def _write(folder: Path, arrays: Arrays) -> None:
     try:
         for name, array in whole.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
-        (partial / SAID).write_text(json.dumps(said), encoding="utf-8")
+        text = json.dumps(said)
+        (partial / SAID).write_text(f"{text}\n{_digest(text)}\n", encoding="utf-8")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
