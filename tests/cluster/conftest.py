@@ -16,6 +16,7 @@ from tests.e2e.specs import digits
 from workers.cluster import driver as driver_module
 from workers.cluster import grounds
 from workers.cluster import slots as slots_module
+from workers.cluster.aside import Aside
 from workers.cluster.driver import Driver
 from workers.cluster.grounds import ThisMachine
 from workers.cluster.heartbeat import Heartbeat
@@ -128,8 +129,9 @@ class House:
         fate: Callable[[int], Exception | None] = lambda turn: None,
         curse: Callable[[PackTask], Exception | None] = lambda task: None,
         ray_dies_at_turn: int | None = None,
+        aside: Callable[[int], Aside] | None = None,
     ) -> TrialState:
-        """One driver, to its end. `fate` is every trainer's own count of turns."""
+        """One driver, to its end. `fate` is every trainer's own count of turns; `aside` is made from its fence."""
 
         def check() -> None:
             if ray_dies_at_turn is not None and sum(each.num_turns for each in self.trainers) >= ray_dies_at_turn:
@@ -151,7 +153,13 @@ class House:
         assert heartbeat is not None
         with heartbeat:
             driver = Driver(
-                self.ledger, study_id, self.places, heartbeat, stop or StopRequest(), ground=ThisMachine(workers)
+                self.ledger,
+                study_id,
+                self.places,
+                heartbeat,
+                stop or StopRequest(),
+                ground=ThisMachine(workers),
+                aside=aside and aside(heartbeat.fence),
             )
             self.drivers.append(driver)
             return driver.run()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.cluster.demand import AGAIN_AFTER_S, ASK_EVERY_S, MOST_AHEAD, Demand, Room
+from workers.cluster.demand import AGAIN_AFTER_S, MOST_AHEAD, Demand, Room
 
 
 class Cluster:
@@ -14,7 +14,6 @@ class Cluster:
 
     def grow(self, now: int) -> None:
         self.room = Room(now, self.room.at_most)
-        self.time_s += ASK_EVERY_S
 
 
 @pytest.mark.parametrize(

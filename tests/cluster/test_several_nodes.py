@@ -14,7 +14,7 @@ import pytest
 from schemas.records import PACK_TABLES
 from schemas.study import parse_study
 from schemas.trials import TrialState
-from tests.e2e.commands import COMMAND, as_file, environment
+from tests.e2e.commands import COMMAND, as_file, environment, only_study
 from tests.e2e.specs import analytic
 from workers.cluster.cluster_ray import RAY_GIVES_UP_S
 from workers.data import scan
@@ -143,8 +143,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
         command = [COMMAND, "run", spec.name, "--home", "home", "--workers", "1", "--tracking-uri", "none"]
         done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=False)
         with Ledger.open(folder / "home") as ledger:
-            (study,) = ledger.list_studies()
-            found["rows"] = rows_of(ledger, folder / "home" / "records", study.id)
+            found["rows"] = rows_of(ledger, folder / "home" / "records", only_study(folder / "home").id)
         found["status"] = done.returncode
 
     thread = threading.Thread(target=run)

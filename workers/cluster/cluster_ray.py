@@ -13,7 +13,7 @@ import psutil
 import ray
 
 from workers import marks
-from workers.cluster.local_ray import BackgroundRay
+from workers.cluster.local_ray import LOST_GRACE_S, BackgroundRay
 from workers.cluster.ray_processes import RayLost, RayProcesses
 
 log = logging.getLogger("warmup_bench.driver")
@@ -104,6 +104,7 @@ class ClusterRay(BackgroundRay):
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._deadline = time.monotonic() + UP_S
+        self._lost_grace_s = min(LOST_GRACE_S, head_away_s() / 4.5)  # before Ray itself ends this process
         self._head: Head | None = None
         super().__init__(RayProcesses.of_another("", {}))
 

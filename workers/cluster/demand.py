@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ASK_EVERY_S = 2.0
 MOST_AHEAD = 8
 """So many trainers beyond twice those that there is room for: a cluster of any size grows in a few rounds, and a long
 study does not fill it with thousands of actors that wait."""
@@ -25,13 +24,12 @@ class Room:
 
 
 class Demand:
-    """The number of trainers of one driver. `room` is asked every two seconds."""
+    """The number of trainers of one driver."""
 
     def __init__(
         self, room: Callable[[], Room], max_trainers: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._room, self._max_trainers, self._clock = room, max_trainers, clock
-        self._known, self._asked_at = Room(0, 0), -ASK_EVERY_S
         self._not_before = 0.0
 
     def count(self, num_packs: int, num_up: int, num_studies: int) -> int:
@@ -42,7 +40,7 @@ class Demand:
             num_up: trainers that there are now.
             num_studies: between which the cluster is shared.
         """
-        room = self._asked()
+        room = self._room()
         if num_studies == 1:
             most = min(max(room.now, room.at_most), max(2 * room.now, num_up) + MOST_AHEAD)
         else:
@@ -60,9 +58,3 @@ class Demand:
             return part
         may_grow = room.at_most > room.now and num_up == part and self._clock() >= self._not_before
         return part + 1 if may_grow else part
-
-    def _asked(self) -> Room:
-        if self._clock() - self._asked_at >= ASK_EVERY_S:
-            self._asked_at = self._clock()
-            self._known = self._room()
-        return self._known

@@ -12,6 +12,7 @@ import ray
 from schemas.errors import PlaceRefused, Problem
 from workers import marks
 from workers.cards import cards
+from workers.cluster.asking import Asked
 from workers.cluster.attached_ray import attached_ray
 from workers.cluster.cluster_ray import cluster_ray
 from workers.cluster.demand import Demand, Room
@@ -128,7 +129,7 @@ class SeveralNodes:
         limits = [limit for limit in (max_trainers, _whole_number(environment, MAX_TRAINERS)) if limit]
         self._max_trainers = min(limits, default=None)
         self._device = "cpu"
-        self._demand = Demand(self._room, self._max_trainers)
+        self._demand = Demand(Asked(self._room, Room(0, 0)).latest, self._max_trainers)
 
     def prepare(self, study_id: str) -> None:
         """Nothing: what dead drivers have left is the cluster's to end, and looks like what living ones have."""
@@ -156,7 +157,8 @@ class SeveralNodes:
 
     def fitness(self, places: Places, device: str, planned: TrainerFacts | None) -> Fitness:
         """As Ground."""
-        return Fitness(places.records, planned, partial(_nodes, device))
+        own = ray.get_runtime_context().get_node_id()
+        return Fitness(places.records, planned, Asked(partial(_nodes, device, own), Nodes(frozenset(), own)).latest)
 
     def starter(
         self, study_id: str, places: Places, device: str, records_token: str | None, fitness: Fitness
@@ -179,7 +181,7 @@ class SeveralNodes:
         return self._demand.count(num_packs, num_up, share.num_studies())
 
     def _room(self) -> Room:
-        present, most = ray.cluster_resources(), self._most
+        present, most = _state().cluster_resources(), self._most
         if self._device == "cpu":
             return Room(int(present.get("CPU", 0)), int(most("CPU")))
         per_gpu = self._per_gpu
@@ -190,20 +192,25 @@ class SeveralNodes:
 
     def _most(self, resource: str) -> float:
         """Of a resource, what there is or what the autoscaler may bring; the trainers that are allowed say it too."""
-        config = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+        config = _state().get_max_resources_from_cluster_config() or {}
         allowed = 0 if resource == "GPU" else self._max_trainers or 0
-        return max(ray.cluster_resources().get(resource, 0), config.get(resource, 0), allowed)
+        return max(_state().cluster_resources().get(resource, 0), config.get(resource, 0), allowed)
 
 
 def _gpus(device: str | None) -> int:
     return len(cards()) if device == "cuda" else 0
 
 
-def _nodes(device: str) -> Nodes:
+def _state() -> Any:
+    # Ray's own functions for it would start a Ray where this one has just been let go of.
+    return ray._private.state.state
+
+
+def _nodes(device: str, own: str) -> Nodes:
     needed = ("CPU",) if device == "cpu" else ("CPU", "GPU")
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    alive = [node for node in _state().node_table() if node["Alive"]]
     usable = [node["NodeID"] for node in alive if all(node["Resources"].get(name, 0) > 0 for name in needed)]
-    return Nodes(frozenset(usable), ray.get_runtime_context().get_node_id())
+    return Nodes(frozenset(usable), own)
 
 
 def _whole_number(environment: Mapping[str, str], name: str) -> int | None:

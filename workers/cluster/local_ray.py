@@ -38,6 +38,8 @@ class BackgroundRay:
     started them ends, which is what leaves none of them behind when a driver is killed.
     """
 
+    _lost_grace_s = LOST_GRACE_S
+
     def __init__(self, processes: RayProcesses) -> None:
         # An empty working folder, so that no folder of the user's is imported by a worker.
         _remove_leftovers()
@@ -106,7 +108,7 @@ class BackgroundRay:
     def _end_lost(self) -> None:
         # Nothing to say goodbye to: a shutdown would wait for what is dead.
         self._processes.kill()
-        if not self._is_over.wait(LOST_GRACE_S):
+        if not self._is_over.wait(self._lost_grace_s):
             log.error("its Ray is lost, and a call to it does not return: ending this process")
             os._exit(EXIT_RAY_LOST)
 

@@ -1,0 +1,196 @@
+"""A driver whose ledger is a file on its own disk: what its last copy names is there, and another node continues."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.trials import TrialState
+from service.running import of_batch_job
+from tests.cluster.conftest import House, StopAfter
+from workers import launcher, marks
+from workers.cluster import leave
+from workers.cluster.aside import Aside
+from workers.cluster.study_logs import LogTail, StudyLogs
+from workers.ledger.ledger import Ledger
+from workers.ledger.rows import PackState
+from workers.ledger_copies import FOLDER, LedgerCopies, OtherJob, restore
+from workers.places import DATABASE_URL, Places
+from workers.records.places import open_place
+
+
+def aside_of(house: House, fence: int) -> Aside:
+    file = house.ledger.place.file
+    assert file is not None
+    copies = LedgerCopies(file, house.places.records, house.study.spec_hash, fence)
+    return Aside(StudyLogs(open_place(house.places.records), house.study.id, fence, LogTail()), copies)
+
+
+def drive(house: House, **how) -> TrialState:
+    return house.drive(aside=lambda fence: aside_of(house, fence), **how)
+
+
+@pytest.fixture
+def checkpoints_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.planning.packs.CHECKPOINT_S", 0.0)
+
+
+def restored(house: House, folder: Path) -> Ledger:
+    assert restore(folder / "ledger.sqlite", house.places.records, house.study.spec_hash)
+    return Ledger.open(folder)
+
+
+def test_what_a_copy_names_is_there_whenever_the_driver_dies(
+    make_house, tmp_path, checkpoints_every_turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, copied, num_checked = make_house(), LedgerCopies.copy, [0]
+    records = Path(house.places.records)
+
+    def copy_and_look(self: LedgerCopies) -> None:
+        with_copy = sorted((records / FOLDER).rglob("*.sqlite"))
+        if with_copy:  # as a node finds it that restores the last one now
+            folder = tmp_path / f"other-{num_checked[0]}"
+            with restored(house, folder) as ledger:
+                for pack in ledger.packs(house.study.id):
+                    for ref in [*pack.manifest, *([pack.checkpoint] if pack.checkpoint else [])]:
+                        assert (records / ref["name"]).is_file(), ref["name"]
+                        num_checked[0] += 1
+        copied(self)
+
+    monkeypatch.setattr(LedgerCopies, "copy", copy_and_look)
+    assert drive(house) is TrialState.DONE
+    assert num_checked[0] > 4
+    folder = records / "packs"
+    assert not list(folder.rglob("checkpoints/*")), "and what is replaced is deleted all the same"
+
+
+def test_a_study_goes_on_from_a_copy_to_the_same_bits(make_house, checkpoints_every_turn) -> None:
+    undisturbed = make_house("undisturbed")
+    undisturbed.finish()
+    house = make_house("first node")
+    assert drive(house, stop=StopAfter(4)) is TrialState.QUEUED
+    at = {pack.pack_id: pack.step for pack in house.ledger.packs(house.study.id)}
+    aside_of(house, 1).copy_at_the_end()
+    # The first node is gone: its disk, and its ledger with it.
+    house.ledger.close()
+    other = house.places.home.parent / "other node"
+    house.ledger = restored(house, other)
+    assert any(step > 0 for step in at.values())
+    assert {pack.pack_id: pack.step for pack in house.ledger.packs(house.study.id)} == at
+    assert drive(house) is TrialState.DONE
+    assert {pack.state for pack in house.ledger.packs(house.study.id)} == {PackState.DONE}
+    assert house.rows() == undisturbed.rows()
+
+
+def test_a_driver_whose_study_another_job_has_continued_stops_and_deletes_nothing(
+    make_house, checkpoints_every_turn
+) -> None:
+    house = make_house()
+    aside_of(house, 9).copy_at_the_end()
+    with pytest.raises(OtherJob):
+        drive(house)
+
+
+def test_a_pack_that_fails_leaves_its_log_beside_the_records(make_house, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+
+    def broken(*_):
+        raise ValueError("no such arrays")
+
+    monkeypatch.setattr("workers.cluster.pack_runner._arrays", broken)
+    drive(house)
+    logs = list((Path(house.places.records) / "logs" / house.study.id).iterdir())
+    packs = house.ledger.packs(house.study.id)
+    assert {path.name for path in logs} == {f"{pack.pack_id}-a1.log" for pack in packs}
+    assert all("ValueError: no such arrays" in path.read_text() for path in logs)
+
+
+def test_a_batch_job_has_the_database_that_is_named_or_a_file_that_is_restored(
+    make_house, tmp_path, monkeypatch
+) -> None:
+    house = make_house()
+    aside_of(house, 1).copy_at_the_end()
+    places = Places.resolve(
+        home=str(tmp_path / "new node"), records=house.places.records, tracking_uri="none", environment={}
+    )
+    monkeypatch.setenv(DATABASE_URL, "postgresql://user@host/name")
+    assert of_batch_job(places, house.study.spec_hash).ledger == "postgresql://user@host/name"
+    monkeypatch.delenv(DATABASE_URL)
+    assert of_batch_job(places, house.study.spec_hash) == places
+    with Ledger.open(places.ledger, create=False) as ledger:
+        assert ledger.study(house.study.id).spec_hash == house.study.spec_hash
+
+
+JOB = {
+    "RAY_ADDRESS": "10.0.0.1:6379",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/tmp/user", "env_vars": {"A": "1"}},'
+    ' "metadata": {"job_submission_id": "study-1-a1"}}',
+}
+
+
+def test_the_entry_point_of_a_ray_job_is_told_by_its_environment() -> None:
+    assert launcher.is_ray_job(JOB)
+    assert not launcher.is_ray_job({"RAY_ADDRESS": "10.0.0.1:6379"}), "set by hand"
+    assert not launcher.is_ray_job({})
+
+
+def test_a_driver_on_a_cluster_has_the_cluster_and_its_marks_and_no_users_modules(monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/tmp/user")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/run/secrets/ray_token")
+    found = launcher.cluster_environment("s1", JOB)
+    assert (found["RAY_ADDRESS"], found[marks.STUDY], found[marks.DRIVER]) == ("10.0.0.1:6379", "s1", marks.IS_DRIVER)
+    assert found["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
+    assert "PYTHONPATH" not in found
+    assert "working_dir" not in found["RAY_JOB_CONFIG_JSON_ENV_VAR"]
+    assert '"A": "1"' in found["RAY_JOB_CONFIG_JSON_ENV_VAR"]
+    assert "study-1-a1" in found["RAY_JOB_CONFIG_JSON_ENV_VAR"]
+    monkeypatch.setenv(marks.DRIVER, marks.IS_DRIVER)
+    assert marks.DRIVER not in launcher.child_environment("s1"), "what a driver starts is none"
+
+
+WAITS_FOR_TERM = """
+import signal, sys, time
+def end(*_):
+    time.sleep(0.3)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end if len(sys.argv) == 1 else signal.SIG_IGN)
+print("up", flush=True)
+signal.pause()
+time.sleep(60)
+"""
+
+
+def started(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS_FOR_TERM, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_leaving_a_node_asks_its_drivers_alone_and_waits_until_they_have_saved(monkeypatch) -> None:
+    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")  # whatever else runs on this machine is left alone
+    with started(**{marks.DRIVER: marks.IS_DRIVER}) as driver, started(**{marks.STUDY: "s1"}) as trainer:
+        assert leave.main([]) == 0
+        assert (driver.wait(10), trainer.poll()) == (3, None)
+        trainer.kill()
+
+
+def test_a_driver_that_does_not_end_in_time_is_said(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")
+    with started("deaf", **{marks.DRIVER: marks.IS_DRIVER}) as driver:
+        assert leave.main(["--wait-s", "0.3"]) == 1
+        driver.send_signal(signal.SIGKILL)
+    assert "0 of 1 drivers" in capsys.readouterr().err
+
+
+def test_a_node_without_drivers_is_left_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")
+    assert leave.main([]) == 0
