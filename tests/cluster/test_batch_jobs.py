@@ -71,7 +71,7 @@ def test_a_study_goes_on_from_a_copy_to_the_same_bits(make_house, checkpoints_ev
     undisturbed = make_house("undisturbed")
     undisturbed.finish()
     house = make_house("first node")
-    assert drive(house, stop=StopAfter(4)) is TrialState.QUEUED
+    assert drive(house, stop=StopAfter(3)) is TrialState.QUEUED
     at = {pack.pack_id: pack.step for pack in house.ledger.packs(house.study.id)}
     aside_of(house, 1).copy_at_the_end()
     # The first node is gone: its disk, and its ledger with it.

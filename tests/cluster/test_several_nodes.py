@@ -181,6 +181,8 @@ def test_a_study_that_loses_its_driver_a_node_and_the_head_has_the_bits_of_an_un
     home.wait_for(lambda: home.num_running() == 2, driver)
     raylets.tell("lose", 1)
     home.wait_for(lambda: "its trainer died" in home.reasons(), driver)
+    before = home.steps()
+    home.wait_for(lambda: home.steps() > before, driver)
     raylets.tell("behead")
     beheaded_at = time.monotonic()
     assert driver.wait(BOUND_S) == EXIT_RAY_LOST, home.log()[-3000:]
