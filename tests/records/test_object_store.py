@@ -59,6 +59,13 @@ def test_a_name_that_is_taken_is_never_written_over(root: str) -> None:
     assert place.get("packs/p/1/a") == b"first"
 
 
+def test_a_log_takes_the_place_of_its_older_self(root: str) -> None:
+    place = open_place(root)
+    place.put("logs/s/driver-a1.log", b"first")
+    place.put("logs/s/driver-a1.log", b"first and second")
+    assert place.get("logs/s/driver-a1.log") == b"first and second"
+
+
 def test_a_second_attempt_at_a_checkpoint_takes_the_next_name_and_the_old_one_is_removed(root: str) -> None:
     store = RecordStore(root)
     first, second = (store.save_checkpoint("p", 1, 30, STATE) for _ in range(2))

@@ -14,6 +14,7 @@ import pytest
 
 from schemas.errors import PlaceError
 from workers.records import Manifest, RecordStore, manifest_from_json
+from workers.records.places import open_place
 
 PROJECT = Path(__file__).parents[2]
 MakeChunk = Callable[..., dict[str, dict[str, np.ndarray]]]
@@ -204,3 +205,17 @@ def test_writing_imports_no_pandas(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     ).stdout
     assert output.splitlines()[-1] == "[]"
+
+
+def test_a_log_takes_the_place_of_its_older_self_and_leaves_nothing_beside_it(tmp_path):
+    place = open_place(tmp_path)
+    for text in (b"first", b"first and second"):
+        place.put("logs/s/driver-a1.log", text)
+        assert place.get("logs/s/driver-a1.log") == text
+    assert [path.name for path in (tmp_path / "logs" / "s").iterdir()] == ["driver-a1.log"]
+
+
+def test_a_place_that_cannot_be_written_refuses_a_log_too(tmp_path):
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(PlaceError):
+        open_place(tmp_path).put("logs/s/driver-a1.log", b"text")
