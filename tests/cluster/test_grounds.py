@@ -1,5 +1,6 @@
 """What a driver asks a cluster for: slots by resource, the environment of trainers, nodes to avoid; and its head."""
 
+import re
 import socket
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from schemas.errors import PlaceRefused
 from tests.cluster.conftest import FACTS
 from workers import marks
-from workers.cluster import grounds
+from workers.cluster import cluster_ray, grounds
 from workers.cluster import trainer as trainer_module
 from workers.cluster.asking import Asked
 from workers.cluster.cluster_ray import RAY_GIVES_UP_S, ClusterProcesses, Head, _answers, head_away_s
@@ -194,6 +195,31 @@ def test_a_head_is_lost_once_it_has_not_answered_for_long(caplog: pytest.LogCapt
     with pytest.raises(RayLost, match=r"the cluster's head at 10\.0\.0\.1:6379 has not answered"):
         ClusterProcesses(raylet, head).check()  # type: ignore[arg-type]
     assert "what trains goes on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RPC error: InvalidAuthToken: Authentication token is missing or incorrect",
+        "Version mismatch: The cluster was started with: Ray: 2.59.0, Python: 3.11.9",
+    ],
+)
+def test_a_cluster_that_will_not_have_the_driver_is_lost_with_what_to_check(said, monkeypatch, tmp_path) -> None:
+    def refuses(**_: Any) -> None:
+        try:
+            raise RuntimeError(f"Traceback ...\n{said}\n")
+        except RuntimeError as cause:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from cause
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster_ray.ray, "init", refuses)
+    monkeypatch.setattr(cluster_ray.ray, "shutdown", lambda: None)
+    attached = cluster_ray.ClusterRay("study-s1")
+    try:
+        with pytest.raises(RayLost, match=rf"{re.escape(said)}; check RAY_ADDRESS, the token .*same version"):
+            attached.ready(10.0)
+    finally:
+        attached.end()
 
 
 def test_a_raylet_that_has_ended_is_lost_at_once() -> None:

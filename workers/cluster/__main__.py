@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.cluster:
                 with heartbeat:
                     return _drive(ledger, options.study, places, heartbeat, stop, ground)
+            log.info("study %s: attempt %d, on a cluster", options.study, heartbeat.fence)
             aside = Aside.of(ledger, options.study, places, heartbeat.fence, tail)
             with aside.logs:
                 with heartbeat:

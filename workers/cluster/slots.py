@@ -112,6 +112,8 @@ class Slots:
             self.replace(slot)
             return
         slot.arriving, self._num_deaths = None, 0
+        if greeting.node_id:
+            log.info("a trainer is up on node %s", greeting.node_id[:12])
         self._first = self._first or greeting.facts
 
     @property
