@@ -106,7 +106,22 @@ def test_a_text_is_shared_too(tmp_path: Path) -> None:
 def test_the_folder_is_of_the_home_or_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMUP_BENCH_HOME", str(tmp_path / "home"))
     assert node_cache() == tmp_path / "home" / "cache"
-    assert node_cache().stat().st_mode & 0o077 == 0
+    assert (tmp_path / "home" / "cache").stat().st_mode & 0o077 == 0
     monkeypatch.delenv("WARMUP_BENCH_HOME")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    assert node_cache().name == f"warmup-bench-data-{os.getuid()}"
+    assert node_cache() == tmp_path / f"warmup-bench-data-{os.getuid()}"
+
+
+def test_where_no_folder_can_be_shared_a_trainer_keeps_its_data_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WARMUP_BENCH_HOME", str(tmp_path / "file"))
+    assert node_cache() is None
+    assert loaded(tmp_path / "gone").sha256 == SHA256
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "cache").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("WARMUP_BENCH_HOME", str(tmp_path / "home"))
+    assert node_cache() is None, "a folder of somebody else's making is not trusted"
+    assert caplog.text.count("for itself") == 3

@@ -112,7 +112,7 @@ class Driver:
                     self._ledger.requeue_packs(self._study_id, None, self._fence, str(error))
                 raise
         if self._fence > 1 and not self._unfinished():
-            tidying.after_others(self._store, self._ledger.packs(self._study_id, [PackState.DONE]), self._fence)
+            self._tidying.after_others(self._ledger.packs(self._study_id, [PackState.DONE]), self._fence)
         return self._outcome()
 
     def _train(self, study: Study) -> None:

@@ -37,6 +37,11 @@ class Tidying:
         """As the function of that name."""
         self._later(partial(after_replanning, self._store, pack))
 
+    def after_others(self, done: Iterable[PackRow], fence: int) -> None:
+        """As the function of that name."""
+        self._later(partial(after_others, self._store, list(done), fence))
+        self.flush()
+
     def flush(self) -> None:
         """Copy the ledger, if there is anything new in it that has to be, and delete what waits for that.
 

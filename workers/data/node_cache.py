@@ -33,17 +33,22 @@ log = logging.getLogger("warmup_bench.data")
 SAID, TEXT = "set.json", "text"
 
 
-def node_cache() -> Path:
-    """The folder that this user's trainers share on this node; made where there is none.
+def node_cache() -> Path | None:
+    """The folder that this user's trainers share on this node; made where there is none, None where none can be.
 
     It is of this process's home where the environment names one, else of the system's temporary folder.
     """
     home = os.environ.get("WARMUP_BENCH_HOME")
     folder = Path(home) / "cache" if home else Path(tempfile.gettempdir()) / f"warmup-bench-data-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder}: it belongs to another user; set WARMUP_BENCH_HOME")
-    return folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_ours = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+    except OSError as error:
+        log.warning("%s: %s; each trainer of this node keeps data sets for itself", folder, error)
+        return None
+    if not is_ours:
+        log.warning("%s belongs to another user; each trainer of this node keeps data sets for itself", folder)
+    return folder if is_ours else None
 
 
 def load_once_per_node(dataset: "Dataset | Text", data_dir: Path | None, sha256: str, cache: Path) -> Arrays:
@@ -55,7 +60,12 @@ def load_once_per_node(dataset: "Dataset | Text", data_dir: Path | None, sha256:
     Raises:
         As `load`. Where the data directory has another set than `sha256` says, that one is returned, as `load` would.
     """
-    return _mapped_once(dataset.kind, data_dir, sha256, cache) or load(dataset, data_dir)
+    try:
+        shared = _mapped_once(dataset.kind, data_dir, sha256, cache)
+    except OSError as error:
+        log.warning("%s: %s; this trainer keeps the data set for itself", cache, error)
+        shared = None
+    return shared or load(dataset, data_dir)
 
 
 @lru_cache(maxsize=8)
