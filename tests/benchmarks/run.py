@@ -35,6 +35,7 @@ NAMES = (
     "crashes",
     "long_life",
     "short_studies",
+    "slots",
 )
 IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness", "sharpness_along")
 """Train in the benchmark's own process: on one thread, as a trainer does."""

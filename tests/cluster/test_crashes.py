@@ -23,6 +23,7 @@ from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.orders import PackOrder, Progress
 from workers.cluster.pack_runner import PackRunner
 from workers.cluster.planning import StudyTrials, datasets_of, pack_task
+from workers.ledger.inputs import PackProgress
 from workers.ledger.ledger import Ledger
 from workers.ledger.store import StudyWrite
 from workers.records import PackWriter, SegmentRef, checkpoints
@@ -188,12 +189,8 @@ def _plan_only(house: House, heartbeat: Heartbeat) -> None:
 def commit(house: House, progress: Progress, fence: int) -> None:
     house.ledger.record_progress(
         house.study.id,
-        progress.pack_id,
-        progress.attempt,
         fence,
-        progress.manifest,
-        progress.checkpoint,
-        progress.step,
+        [PackProgress(progress.pack_id, progress.attempt, progress.manifest, progress.checkpoint, progress.step)],
     )
 
 

@@ -20,7 +20,7 @@ from service.launching import LocalLauncher
 from tests.ledger.making import EXECUTION, receipt
 from workers.holders import lease_owner
 from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_NOT_MINE, EXIT_STOPPED
-from workers.ledger.inputs import NewPack
+from workers.ledger.inputs import NewPack, PackProgress
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import LeaseRow
 from workers.places import Places
@@ -114,7 +114,9 @@ class ThreadDriver:
             # Before it writes: the ledger refuses what a driver writes that was replaced, but not that it has trained.
             self._journal.note("acted", self._study_id, lease.fence)
             self._ledger.renew_lease(self._study_id, "run", lease.owner, lease.fence, LEASE_S)
-            self._ledger.record_progress(self._study_id, pack_id, pack.attempt, lease.fence, [], None, step + 1)
+            self._ledger.record_progress(
+                self._study_id, lease.fence, [PackProgress(pack_id, pack.attempt, [], None, step + 1)]
+            )
         self._ledger.commit_receipts(self._study_id, lease.fence, [receipt(pack, steps=NUM_TURNS)])
         return True
 

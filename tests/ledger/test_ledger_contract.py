@@ -21,7 +21,7 @@ from tests.ledger.making import (
     result,
     segments,
 )
-from workers.ledger.inputs import Receipt
+from workers.ledger.inputs import PackProgress, Receipt
 from workers.ledger.rows import EventKind, PackState
 
 
@@ -287,8 +287,8 @@ def test_progress_is_what_a_requeued_pack_resumes_from(ledger):
     study_id, fence, pack_ids = planned(ledger)
     ledger.start_packs(study_id, pack_ids, fence)
     checkpoint = {"name": "c", "step": 40, "loss": math.inf}
-    assert ledger.record_progress(study_id, pack_ids[0], 1, fence, segments("a"), checkpoint, 40)
-    assert ledger.record_progress(study_id, pack_ids[0], 1, fence, segments("b"), None, 50)
+    assert ledger.record_progress(study_id, fence, [PackProgress(pack_ids[0], 1, segments("a"), checkpoint, 40)])
+    assert ledger.record_progress(study_id, fence, [PackProgress(pack_ids[0], 1, segments("b"), None, 50)])
     (queued,) = ledger.requeue_packs(study_id, pack_ids[:1], fence, "actor died")
     assert (queued.state, queued.step, queued.manifest, queued.checkpoint) == (
         PackState.QUEUED,
@@ -298,7 +298,17 @@ def test_progress_is_what_a_requeued_pack_resumes_from(ledger):
     )
     (again,) = ledger.start_packs(study_id, pack_ids[:1], fence)
     assert again.attempt == 2
-    assert not ledger.record_progress(study_id, pack_ids[0], 1, fence, [], None, 60)
+    assert not ledger.record_progress(study_id, fence, [PackProgress(pack_ids[0], 1, [], None, 60)])
+
+
+def test_the_progress_of_many_packs_is_noted_at_once_but_for_attempts_that_are_over(ledger):
+    study_id, fence, pack_ids = planned(ledger)
+    ledger.start_packs(study_id, pack_ids, fence)
+    ledger.requeue_packs(study_id, pack_ids[:1], fence, "actor died")
+    told = [PackProgress(pack_id, 1, segments("a"), None, 7) for pack_id in pack_ids]
+    assert ledger.record_progress(study_id, fence, told) == set(pack_ids[1:])
+    assert [pack.step for pack in ledger.packs(study_id)] == [0, *[7] * len(pack_ids[1:])]
+    assert [event.payload["step"] for event in ledger.events(study_id) if event.kind is EventKind.PACK_PROGRESS] == [7]
 
 
 def test_a_driver_that_takes_over_queues_all_that_run(ledger):
@@ -392,7 +402,7 @@ def test_continuing_queues_what_was_cancelled_and_keeps_what_is_done(ledger):
     study_id, fence, pack_ids = planned(ledger)
     finish(ledger, study_id, fence, pack_ids[:1])
     ledger.start_packs(study_id, pack_ids[1:], fence)
-    ledger.record_progress(study_id, pack_ids[1], 1, fence, segments("half"), {"step": 50}, 50)
+    ledger.record_progress(study_id, fence, [PackProgress(pack_ids[1], 1, segments("half"), {"step": 50}, 50)])
     ledger.set_study_state(study_id, TrialState.CANCELLED, fence=fence)
 
     study = ledger.continue_study(study_id)
@@ -413,7 +423,7 @@ def test_continuing_queues_what_was_cancelled_and_keeps_what_is_done(ledger):
 def test_an_errored_pack_begins_again(ledger):
     study_id, fence, pack_ids = planned(ledger)
     ledger.start_packs(study_id, pack_ids, fence)
-    ledger.record_progress(study_id, pack_ids[0], 1, fence, segments("half"), {"step": 50}, 50)
+    ledger.record_progress(study_id, fence, [PackProgress(pack_ids[0], 1, segments("half"), {"step": 50}, 50)])
     ledger.fail_pack(study_id, pack_ids[0], fence, "bug")
     ledger.set_study_state(study_id, TrialState.ERRORED, fence=fence)
     ledger.continue_study(study_id)
@@ -498,7 +508,7 @@ def test_unpublished_are_the_trials_whose_records_are_ahead(ledger):
     study_id, fence, pack_ids = planned(ledger)
     assert list(ledger.unpublished(study_id)) == []
     ledger.start_packs(study_id, pack_ids[:1], fence)
-    ledger.record_progress(study_id, pack_ids[0], 1, fence, segments("a"), None, 50)
+    ledger.record_progress(study_id, fence, [PackProgress(pack_ids[0], 1, segments("a"), None, 50)])
     first, second = ledger.unpublished(study_id)
     assert (first.durable_steps, first.is_final, first.run_id, first.offset) == (50, False, None, 0)
     ledger.record_publication(study_id, first.trial_id, "run1", 50, fence)

@@ -7,6 +7,7 @@ import pytest
 from schemas.errors import StaleFence, StudyNotFound
 from schemas.trials import TrialState
 from tests.ledger.making import TTL_S, drive, new_study, new_trials, packs_of, planned, receipt, segments
+from workers.ledger.inputs import PackProgress
 
 
 def test_a_fresh_lease_is_refused_to_others(ledger):
@@ -83,7 +84,7 @@ WRITES = {
     ),
     "start_packs": lambda ledger, study, fence, packs: ledger.start_packs(study, [packs[1].pack_id], fence),
     "record_progress": lambda ledger, study, fence, packs: ledger.record_progress(
-        study, packs[0].pack_id, 1, fence, segments("a"), None, 1
+        study, fence, [PackProgress(packs[0].pack_id, 1, segments("a"), None, 1)]
     ),
     "requeue_packs": lambda ledger, study, fence, packs: ledger.requeue_packs(study, None, fence, "died"),
     "fail_pack": lambda ledger, study, fence, packs: ledger.fail_pack(study, packs[0].pack_id, fence, "bug"),

@@ -26,6 +26,7 @@ from tests.ledger.making import (
     recounted,
     segments,
 )
+from workers.ledger.inputs import PackProgress
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, PackState
 
@@ -101,7 +102,7 @@ class Moves(RuleBasedStateMachine):
                 (running,) = self.ledger.start_packs(self.study_id, [pack.pack_id], self.fence)
                 if progress:
                     self.ledger.record_progress(
-                        self.study_id, pack.pack_id, running.attempt, self.fence, segments("a"), {}, 5
+                        self.study_id, self.fence, [PackProgress(pack.pack_id, running.attempt, segments("a"), {}, 5)]
                     )
 
     @rule(number=ANY_PACK, outcome=ANY_OUTCOME)

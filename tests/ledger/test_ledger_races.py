@@ -10,6 +10,7 @@ import pytest
 from schemas.errors import PlaceError
 from schemas.trials import TrialState
 from tests.ledger.making import TTL_S, at_once, new_study, planned, receipt, segments
+from workers.ledger.inputs import PackProgress
 from workers.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,7 @@ def test_events_stay_gapless_when_many_threads_write(ledger):
     def run_pack(i):
         (pack,) = ledger.start_packs(study_id, [pack_ids[i]], fence)
         for step in (10, 20, 30):
-            ledger.record_progress(study_id, pack.pack_id, 1, fence, segments("a"), None, step)
+            ledger.record_progress(study_id, fence, [PackProgress(pack.pack_id, 1, segments("a"), None, step)])
         ledger.commit_receipts(study_id, fence, [receipt(pack)])
 
     at_once(NUM_THREADS, run_pack)
@@ -81,7 +82,7 @@ def test_a_reader_of_events_never_sees_a_number_appear_behind_it(ledger):
     def read_or_write(i):
         if i > 0:
             for step in range(5):
-                ledger.record_progress(study_id, pack_ids[i], 1, fence, [], None, step)
+                ledger.record_progress(study_id, fence, [PackProgress(pack_ids[i], 1, [], None, step)])
             return []
         seen = []
         while len(seen) < num_events:

@@ -12,6 +12,7 @@ from schemas.records import PACK_TABLES, names
 from service.routes.records import MAX_JSON_ROWS, PARQUET, RecordQuery
 from tests.ledger.making import digest, planned, receipt
 from tests.records.conftest import chunk_of
+from workers.ledger.inputs import PackProgress
 from workers.records import RecordStore
 from workers.records import store as store_module
 
@@ -36,7 +37,7 @@ class Pack:
 
     def commit(self, manifest, step):
         said = [asdict(segment) for segment in manifest]
-        self.ledger.record_progress(self.study_id, self.pack_id, 1, self.fence, said, None, step)
+        self.ledger.record_progress(self.study_id, self.fence, [PackProgress(self.pack_id, 1, said, None, step)])
 
     def end(self):
         before = self.writer.manifest

@@ -27,7 +27,7 @@ from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.inspecting import recall
-from workers.ledger.inputs import NewPack, Receipt
+from workers.ledger.inputs import NewPack, PackProgress, Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
@@ -35,8 +35,9 @@ from workers.records import RecordStore
 
 log = logging.getLogger("warmup_bench.driver")
 
-TURN_S = 1.0
-"""A trainer reports about this often; cancel and preemption are obeyed between its turns."""
+TURN_S, TURN_OF_EACH_S, LONGEST_TURN_S = 1.0, 0.02, 5.0
+"""A trainer reports about this often; cancel and preemption are obeyed between its turns. Where there are many, each
+reports less often: so many reports a second, whatever their number, are what one driver and one ledger take in."""
 POLL_S = 0.25
 WIND_DOWN_S, CANCEL_S = 20.0, 6.0
 """So long trainers may take to end a turn and to save, before a stop and before a cancel; what is not saved by then is
@@ -191,10 +192,14 @@ class Driver:
                 if slot.is_leaving:
                     self._leave(slot)
                 else:
-                    self._slots.go_on(slot, TURN_S)
+                    self._slots.go_on(slot, self._turn_s)
         self._wind_down(reason)
         if self._place_error:
             raise PlaceError(self._place_error)
+
+    @property
+    def _turn_s(self) -> float:
+        return min(LONGEST_TURN_S, max(TURN_S, TURN_OF_EACH_S * self._slots.num_up))
 
     def _start_idle(self, trials: StudyTrials, device: str) -> None:
         idle = self._slots.idle
@@ -205,7 +210,7 @@ class Driver:
         tasks = [pack_task(pack, trials, device) for pack in chosen]
         started = self._ledger.start_packs(self._study_id, [pack.pack_id for pack in chosen], self._fence)
         for slot, pack, task in zip(idle, started, tasks, strict=False):
-            self._slots.begin(slot, pack, PackOrder(task, pack.attempt, pack.manifest, pack.checkpoint), TURN_S)
+            self._slots.begin(slot, pack, PackOrder(task, pack.attempt, pack.manifest, pack.checkpoint), self._turn_s)
 
     def _next_packs(self, most: int) -> list[PackRow]:
         """From the queue, but for those that have to wait; packs that the budget does not let begin any more are
@@ -246,8 +251,7 @@ class Driver:
         for slot, progress in alive:
             if progress.error is not None:
                 self._fail(slot, progress)
-            elif progress.results is None:
-                self._record(progress)
+        self._record([progress for _, progress in alive if progress.error is None and progress.results is None])
         self._tidying.flush()
 
     def _commit_finished(self, finished: list[tuple[Slot, Progress]]) -> None:
@@ -288,18 +292,14 @@ class Driver:
         self._queue.extendleft(reversed(queued))
         self._tidying.after_replanning(pack)
 
-    def _record(self, progress: Progress) -> None:
-        noted = self._ledger.record_progress(
-            self._study_id,
-            progress.pack_id,
-            progress.attempt,
-            self._fence,
-            progress.manifest,
-            progress.checkpoint,
-            progress.step,
-        )
-        if noted:
-            self._tidying.after_progress(progress)
+    def _record(self, reports: list[Progress]) -> None:
+        if not reports:
+            return
+        told = [PackProgress(each.pack_id, each.attempt, each.manifest, each.checkpoint, each.step) for each in reports]
+        noted = self._ledger.record_progress(self._study_id, self._fence, told)
+        for progress in reports:
+            if progress.pack_id in noted:
+                self._tidying.after_progress(progress)
 
     def _bury(self, slot: Slot, error: Exception) -> None:
         """A trainer died: a new one takes its place, and its pack goes on from what is durable."""

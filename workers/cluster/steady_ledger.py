@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from schemas.errors import PlaceAway, WrongState
 from schemas.trials import TrialState
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.stopping import StopRequest
-from workers.ledger.inputs import NewPack, Receipt
+from workers.ledger.inputs import NewPack, PackProgress, Receipt
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventRow, PackRow, PackState, StudyRow
 
@@ -80,20 +80,9 @@ class SteadyLedger:
         self._num_running = self._ask_once(lambda ledger: ledger.num_running(), self._num_running)
         return self._num_running
 
-    def record_progress(
-        self,
-        study_id: str,
-        pack_id: str,
-        attempt: int,
-        fence: int,
-        manifest: Sequence[Mapping[str, Any]],
-        checkpoint: Mapping[str, Any] | None,
-        step: int,
-    ) -> bool:
-        """False also where it could not be noted: the next progress of that pack says all of it again, and more."""
-        return self._ask_once(
-            lambda ledger: ledger.record_progress(study_id, pack_id, attempt, fence, manifest, checkpoint, step), False
-        )
+    def record_progress(self, study_id: str, fence: int, progress: Sequence[PackProgress]) -> set[str]:
+        """Empty also where it could not be noted: the next progress of those packs says all of it again, and more."""
+        return self._ask_once(lambda ledger: ledger.record_progress(study_id, fence, progress), set())
 
     def cancel_requested(self, study_id: str) -> bool:
         """Whether the study is to be cancelled."""

@@ -65,6 +65,18 @@ class Result(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class PackProgress:
+    """What is durable of one attempt at a pack."""
+
+    pack_id: str
+    attempt: int
+    manifest: Sequence[Mapping[str, Any]]
+    checkpoint: Mapping[str, Any] | None
+    """None keeps the last one."""
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A finished pack, as its trainer reports it."""
 

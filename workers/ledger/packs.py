@@ -7,6 +7,7 @@ from sqlalchemy import and_, select, update
 
 from schemas.errors import WrongState
 from schemas.trials import TrialState
+from workers.ledger.inputs import PackProgress
 from workers.ledger.mapping import chunks, pack_row
 from workers.ledger.rows import EventKind, PackRow, PackState
 from workers.ledger.store import MAX_IN_LIST, Store, StudyWrite, sources
@@ -37,26 +38,22 @@ def start_packs(ledger: Store, study_id: str, pack_ids: Sequence[str], fence: in
         return started
 
 
-def record_progress(
-    ledger: Store,
-    study_id: str,
-    pack_id: str,
-    attempt: int,
-    fence: int,
-    manifest: Sequence[Mapping[str, Any]],
-    checkpoint: Mapping[str, Any] | None,
-    step: int,
-) -> bool:
-    """Note which records are durable. `checkpoint` None keeps the last one. False: that attempt at the pack is over."""
+def record_progress(ledger: Store, study_id: str, fence: int, progress: Sequence[PackProgress]) -> set[str]:
+    """Note which records are durable, of many packs at once. Returns the packs of which it was noted: of others, that
+    attempt is over.
+    """
+    noted = set()
     with ledger.write_study(study_id, fence) as work:
-        values: dict[str, Any] = {"manifest": list(manifest), "step": step}
-        if checkpoint is not None:
-            values["checkpoint"] = dict(checkpoint)
-        mine = and_(_named(study_id, [pack_id]), packs.c.state == PackState.RUNNING, packs.c.attempt == attempt)
-        noted = work.connection.execute(update(packs).where(mine).values(values)).rowcount == 1
-        if noted:
-            work.event(EventKind.PACK_PROGRESS, pack_id=pack_id, attempt=attempt, step=step)
-        return noted
+        for one in progress:
+            values: dict[str, Any] = {"manifest": list(one.manifest), "step": one.step}
+            if one.checkpoint is not None:
+                values["checkpoint"] = dict(one.checkpoint)
+            named = _named(study_id, [one.pack_id])
+            mine = and_(named, packs.c.state == PackState.RUNNING, packs.c.attempt == one.attempt)
+            if work.connection.execute(update(packs).where(mine).values(values)).rowcount == 1:
+                work.event(EventKind.PACK_PROGRESS, pack_id=one.pack_id, attempt=one.attempt, step=one.step)
+                noted.add(one.pack_id)
+    return noted
 
 
 def requeue_packs(
