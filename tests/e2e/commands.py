@@ -111,11 +111,17 @@ def only_study(home: Path) -> StudyRow:
 
 def events_of(home: Path) -> list[EventRow]:
     """All events of the one study of a home; none while there is no study, or no ledger yet."""
-    found: list[EventRow] = []
     with suppress(PlaceError), Ledger.open(home, create=False) as ledger:
         rows, _ = ledger.list_studies()
-        while rows and (page := ledger.events(rows[0].id, after=found[-1].seq if found else 0)):
-            found += page
+        return all_events(ledger, rows[0].id) if rows else []
+    return []
+
+
+def all_events(ledger: Ledger, study_id: str) -> list[EventRow]:
+    """All events of a study."""
+    found: list[EventRow] = []
+    while page := ledger.events(study_id, after=found[-1].seq if found else 0):
+        found += page
     return found
 
 

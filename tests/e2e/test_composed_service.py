@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.client import Client
-from tests.e2e.commands import as_file, command, wait_for
+from tests.e2e.commands import all_events, as_file, command, wait_for
 from tests.e2e.composed import Composed, composed
 from tests.e2e.containers import why_not
 from tests.e2e.specs import analytic
@@ -181,7 +181,8 @@ def test_the_bits_are_those_of_the_same_study_alone_on_one_machine(story: Story,
     for (trial, table), rows in found.items():
         whole = alone[table]
         own = whole.filter(pa.compute.equal(whole["trial_id"], trial)).select(rows.column_names)
-        assert rows.cast(own.schema).equals(own), (trial, table)
+        # As text: every digit, and NaN is NaN.
+        assert repr(rows.to_pylist()) == repr(own.to_pylist()), (trial, table)
 
 
 def test_every_process_was_disturbed_while_a_study_ran(story: Story) -> None:
@@ -194,7 +195,7 @@ def test_no_study_is_lost_and_no_trial_runs_twice(story: Story) -> None:
         for study_id in story.ids.values():
             assert ledger.counts(study_id)["done"] == 8
             done = Counter(
-                event.trial_id for event in ledger.all_events(study_id) if event.kind is EventKind.TRIAL_DONE
+                event.trial_id for event in all_events(ledger, study_id) if event.kind is EventKind.TRIAL_DONE
             )
             assert len(done) == 8
             assert set(done.values()) == {1}
