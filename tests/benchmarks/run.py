@@ -36,6 +36,7 @@ NAMES = (
     "long_life",
     "short_studies",
     "slots",
+    "raylets",
 )
 IN_PROCESS = ("packing", "pack_sizes", "image_packs", "text_packs", "sharpness", "sharpness_along")
 """Train in the benchmark's own process: on one thread, as a trainer does."""

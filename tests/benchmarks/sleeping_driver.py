@@ -20,9 +20,12 @@ from schemas.trials import Outcome, TrialResult, TrialState
 from workers.cluster import grounds, local_ray
 from workers.cluster.facts import facts_without_trainer
 from workers.cluster.orders import Greeting, PackOrder, Progress, TrainerFacts
+from workers.planning import packs
 from workers.results import write
 
 NUM_HOSTS, CONCURRENCY = 4, 1_000
+PACK_SIZE = 20
+"""So small that there are several packs for each of a thousand slots."""
 
 
 class Dormitory:
@@ -47,7 +50,7 @@ class Dormitory:
         self._orders[number] = (order, slept)
         is_done = slept >= self._seconds
         share = 1.0 if is_done else slept / self._seconds
-        step = int(share * order.task.total_steps)
+        step = int(share * order.task.total_steps(1))
         results = [_result(member.trial.trial_id, member.slot) for member in order.task.members] if is_done else None
         return Progress(order.task.pack_id, order.attempt, step, step, [], None, slept, results)
 
@@ -106,6 +109,7 @@ def install(num_slots: int, seconds: float) -> None:
     grounds.local_ray = lambda num_cpus, num_gpus=0: local_ray.local_ray(NUM_HOSTS)
     local_ray.LocalRay.end = _first(end, local_ray.LocalRay.end)  # type: ignore[method-assign]
     write.write_results = write_nothing
+    packs.table_pack_size = lambda *_: PACK_SIZE
 
 
 def _first(before: Any, after: Any) -> Any:
