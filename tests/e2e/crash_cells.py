@@ -21,6 +21,7 @@ LEFT_S = 30.0
 """So long after its end a process that carries the study's mark may live."""
 ENDS_THE_DRIVER = ("driver", "ray", "raylet", "gcs_server")
 """Victims after which the study needs another driver."""
+GOES_ON = "the same command continues"
 Fault = tuple[str, str]
 """Victim, moment."""
 
@@ -64,16 +65,22 @@ def with_faults(
     (folder / "struck").mkdir()
     arguments = ["run", str(spec), "--home", str(home), "--out", str(out), "--workers", "1"]
     arguments += ["--tracking-uri", tracking_uri] if tracking_uri else []
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-P", crashing.__file__, "command", *arguments],
-        cwd=folder,
-        env=environment(**{crashing.FAULTS: json.dumps(faults), crashing.FOLDER: str(folder / "struck")}, **more),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    began, stands = time.monotonic(), -1
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-P", crashing.__file__, "command", *arguments],
+            cwd=folder,
+            env=environment(**{crashing.FAULTS: json.dumps(faults), crashing.FOLDER: str(folder / "struck")}, **more),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        num_struck = len(list((folder / "struck").glob("*.struck")))
+        # Some faults in a row leave no step between them; the command then says that the same command continues.
+        if not (done.returncode == 1 and GOES_ON in done.stderr and num_struck > stands):
+            break
+        stands = num_struck
     struck = [tuple(json.loads(path.read_text())[:2]) for path in sorted((folder / "struck").glob("*.struck"))]
     survivors = [json.loads(path.read_text()) for path in (folder / "struck").glob("*.lives")]
     ended = Ended(done.returncode, done.stdout, done.stderr)
