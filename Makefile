@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check contract crash bench format golden secrets lock clean
+.PHONY: demo test check contract crash composed bench format golden secrets lock clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -42,6 +42,10 @@ contract: $(STAMP)
 # The crash matrix: every cell by itself, then a hundred faults in a row (an hour).
 crash: $(STAMP)
 	@$(BIN)/python -P tests/e2e/crash_matrix.py
+
+# The service of docker-compose.yml with real processes, each killed in turn while studies run (a quarter of an hour).
+composed: $(STAMP)
+	@WARMUP_BENCH_COMPOSED=whole $(BIN)/python -m pytest -q tests/e2e/test_composed_service.py
 
 bench: $(STAMP)
 	@$(BIN)/python -P tests/benchmarks/run.py

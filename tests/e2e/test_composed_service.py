@@ -1,10 +1,11 @@
 """The service of docker-compose.yml with real processes: its commands, environments and networks, as the file says.
 
-A study goes in over HTTP, trains on two Ray workers, comes out as a report and as runs of MLflow; then each process is
-killed in turn, or told to leave, while studies run: none is lost, and none runs twice.
+A study goes in over HTTP, trains on two Ray workers, comes out as a report and as runs of MLflow. `make composed` goes
+on (some minutes): each process is killed in turn, or told to leave, while studies run: none is lost, none runs twice.
 """
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ SHORT, LONG = 2_000, 20_000
 TABLES = ("steps", "evaluations", "probes")
 KILLED = ("api-1", "controller", "mlflow", "postgres", "api-2", "ray-worker-2", "ray-head")
 LEAVES = "ray-worker-1"
+IS_WHOLE = os.environ.get("WARMUP_BENCH_COMPOSED") == "whole"
+whole = pytest.mark.skipif(not IS_WHOLE, reason="a quarter of an hour: make composed")
 PROGRAM = str(Path(sys.executable).parent / "warmup-bench")
 
 
@@ -100,7 +103,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         story = Story(service)
         _come_up(story)
         _peace(story, folder)
-        _disturbed(story)
+        if IS_WHOLE:
+            _disturbed(story)
         yield story
 
 
@@ -121,7 +125,7 @@ def _peace(story: Story, folder: Path) -> None:
     story.wait_until_done("short")
     story.found["report"] = story.service.request("GET", f"/v1/studies/{story.ids['short']}/report").json()
     story.found["log"] = story.service.request("GET", f"/v1/studies/{story.ids['short']}/log")
-    for name, num_steps in (("short", SHORT), ("long-0", LONG)):
+    for name, num_steps in (("short", SHORT), *([("long-0", LONG)] if IS_WHOLE else [])):
         spec = as_file(analytic(num_steps, name=name), folder / f"{name}.yaml")
         where = ("--home", folder / f"{name}-home", "--out", folder / name, "--tracking-uri", "none")
         alone = command("run", spec, *where, "--workers", "2", cwd=folder)
@@ -173,7 +177,7 @@ def test_a_study_comes_back_over_http_with_its_report_and_its_log(story: Story) 
     assert "Traceback" not in story.found["log"].text
 
 
-@pytest.mark.parametrize("name", ["short", "long-0"])
+@pytest.mark.parametrize("name", ["short", pytest.param("long-0", marks=whole)])
 def test_the_bits_are_those_of_the_same_study_alone_on_one_machine(story: Story, name: str) -> None:
     alone: Mapping[str, pa.Table] = story.found[f"alone {name}"]
     found = story.tables(name)
@@ -185,6 +189,7 @@ def test_the_bits_are_those_of_the_same_study_alone_on_one_machine(story: Story,
         assert repr(rows.to_pylist()) == repr(own.to_pylist()), (trial, table)
 
 
+@whole
 def test_every_process_was_disturbed_while_a_study_ran(story: Story) -> None:
     assert [victim for victim, _ in story.found["disturbed"]] == [LEAVES, *KILLED]
     assert story.found["disturbed"][0][1] == "long-0"
