@@ -20,6 +20,8 @@ class Ending:
     """The machine's; else the study's own."""
     log: Path | str | None = None
     """A file of this machine, or how to read it."""
+    is_place: bool = False
+    """A place's, which its study waits for: another launch fares no better before it can be used, and then does."""
 
     @classmethod
     def of(cls, status: int, log: Path | str) -> "Ending":
@@ -38,7 +40,7 @@ class Ending:
             what = "the driver has ended before its study"
         else:
             return cls(f"the driver ended with status {status}", False, log)
-        return cls(what, True, log)
+        return cls(what, True, log, is_place=status == EXIT_NO_PLACE)
 
     def reason(self, launches: int) -> str:
         """Why the study is given up. Not what the log says: that may be much, and of no use to who reads the study."""

@@ -235,6 +235,21 @@ def test_a_job_that_ended_without_the_run_lease_leaves_its_attempt_to_the_next(h
     assert house.cluster.of(study_id) == [f"study-{study_id}-a1{suffix}" for suffix in ("", ".1", ".2", ".3")]
 
 
+def test_a_study_waits_for_a_place_that_cannot_be_used_however_often_it_was_tried_and_says_so(house):
+    (study_id,) = queued(house.ledger)
+    for _ in range(30):
+        house.round(after_s=301.0)
+        house.job(study_id).end("FAILED", EXIT_NO_PLACE)
+        house.round()
+    head = house.head(study_id)
+    assert (head.state, len(house.cluster.of(study_id))) == ("queued", 30)
+    assert head.reason.startswith("the ledger or the place of the records could not be used")
+    house.round(after_s=301.0)
+    house.come_up(study_id)
+    house.round()
+    assert (house.head(study_id).state, house.controller.num_drivers) == ("running", 1)
+
+
 def test_a_driver_that_says_it_failed_is_given_up_with_the_command_that_shows_its_log(house):
     (study_id,) = queued(house.ledger)
     for _ in range(3):
