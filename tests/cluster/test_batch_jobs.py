@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from workers.places import DATABASE_URL, Places
 from workers.records.places import open_place
 
 
+@cache
 def aside_of(house: House, fence: int) -> Aside:
+    """Of a driver that has this fence; made once for each."""
     file = house.ledger.place.file
     assert file is not None
     copies = LedgerCopies(file, house.places.records, house.study.spec_hash, fence)

@@ -9,9 +9,10 @@ import pytest
 
 from schemas.trials import PackTask, TrialState
 from tests.cluster.conftest import DeadError, House
+from tests.cluster.test_slots import UNAVAILABLE
 from tests.e2e.specs import analytic
 from workers.cluster import driver as driver_module
-from workers.cluster.driver import MAX_DEATHS
+from workers.cluster.driver import MAX_DEATHS, MAX_LOST_NODES
 from workers.cluster.pack_runner import PackTrainer
 from workers.ledger.rows import EventKind, PackState
 
@@ -76,6 +77,30 @@ def _is_close(rows: Rows, expected: Rows) -> None:
             for each in (tables, expected[trial_id])
         )
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_pack_that_loses_its_node_again_and_again_is_the_same_pack_in_the_end(make_house, undisturbed: Rows) -> None:
+    house, lost = make_house(document=analytic(40)), [0]
+
+    def curse(task: PackTask) -> Exception | None:
+        lost[0] += 1
+        return DeadError(UNAVAILABLE) if lost[0] <= 2 * MAX_DEATHS else None
+
+    house.finish(workers=1, curse=curse)
+    assert {pack.size for pack in house.ledger.packs(house.study.id)} == {4}
+    assert house.rows() == undisturbed
+
+
+def test_a_pack_that_loses_every_node_without_a_step_is_taken_for_what_ends_them(make_house) -> None:
+    house = make_house(document=analytic(40))
+    guilty, sizes = third(house), []
+
+    def curse(task: PackTask) -> Exception | None:
+        sizes.append(task.size)
+        return DeadError(UNAVAILABLE) if holds(task, guilty) and task.size == 4 else None
+
+    house.finish(workers=1, curse=curse)
+    assert sizes[: MAX_LOST_NODES + 1] == [4] * MAX_LOST_NODES + [2]
 
 
 def test_a_pack_that_runs_out_of_memory_is_halved_at_once(make_house, monkeypatch: pytest.MonkeyPatch) -> None:

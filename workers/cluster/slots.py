@@ -71,7 +71,8 @@ class Slots:
         """What the first trainer that comes up says of its machine; waits for it, which other studies may delay that
         have the cores, or until `gives_up` says so: None then.
 
-        One that dies before it has answered, as on a machine that is out of memory, is replaced, MAX_STARTS in all.
+        One that dies before it has answered, as on a machine that is out of memory, is replaced, MAX_STARTS in all; one
+        that goes with its node is replaced however often.
 
         Raises:
             ray.exceptions.RayError: none could be started.
@@ -102,7 +103,7 @@ class Slots:
         try:
             greeting: Greeting = ray.get(slot.arriving)
         except ray.exceptions.RayError as error:
-            self._num_deaths += 1
+            self._num_deaths += not lost_its_node(error)
             if self._num_deaths >= MAX_STARTS and self.num_up == 0:
                 raise
             log.warning("a trainer died while it started: %s", error)
@@ -226,6 +227,15 @@ class Slots:
         self._check()
         ready, _ = ray.wait(pending, num_returns=num_returns, timeout=timeout_s)
         return ready
+
+
+def lost_its_node(error: Exception) -> bool:
+    """Whether the trainer went with its node, or cannot be reached any more: what it was doing has no part in that.
+
+    By Ray's words (2.60). Of a node that is lost, who waits for a trainer's turn hears after 1.6 s that the trainer is
+    unavailable, and who waits for it to come up after 14 s that its node has died.
+    """
+    return any(words in str(error) for words in ("its node has died", " is unavailable: "))
 
 
 def ran_out_of_memory(error: Exception) -> bool:
