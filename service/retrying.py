@@ -26,7 +26,7 @@ class Trouble:
     faults: int = 0
     """The machine's: the driver was killed, its Ray was lost, it could not be started."""
     places: int = 0
-    """Those that a place has ended: it could not be used, and the study waits until it can."""
+    """Those for which a place, or the cluster, could not be used: the study waits until it can."""
     not_before: float = 0.0
 
     @property

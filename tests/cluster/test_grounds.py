@@ -15,7 +15,14 @@ from workers import marks
 from workers.cluster import cluster_ray, grounds
 from workers.cluster import trainer as trainer_module
 from workers.cluster.asking import Asked
-from workers.cluster.cluster_ray import RAY_GIVES_UP_S, ClusterProcesses, Head, _answers, head_away_s
+from workers.cluster.cluster_ray import (
+    RAY_GIVES_UP_S,
+    CannotAttach,
+    ClusterProcesses,
+    Head,
+    _answers,
+    head_away_s,
+)
 from workers.cluster.demand import Room
 from workers.cluster.fitness import CannotRun, Fitness
 from workers.cluster.grounds import MAX_TRAINERS, NODE_ID, TRAINERS_PER_GPU, SeveralNodes
@@ -216,7 +223,7 @@ def test_a_cluster_that_will_not_have_the_driver_is_lost_with_what_to_check(said
     monkeypatch.setattr(cluster_ray.ray, "shutdown", lambda: None)
     attached = cluster_ray.ClusterRay("study-s1")
     try:
-        with pytest.raises(RayLost, match=rf"{re.escape(said)}; check RAY_ADDRESS, the token .*same version"):
+        with pytest.raises(CannotAttach, match=rf"{re.escape(said)}; check RAY_ADDRESS, the token .*same version"):
             attached.ready(10.0)
     finally:
         attached.end()

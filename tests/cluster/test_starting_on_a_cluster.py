@@ -1,14 +1,21 @@
-"""A driver that a controller elsewhere has launched, on a node that does not know the controller's database."""
+"""A driver that a controller elsewhere has launched, on a node that lacks what it needs: that is no study's fault."""
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from workers.cluster.__main__ import main
+from schemas.trials import TrialState
+from workers.cluster import grounds
+from workers.cluster.__main__ import _drive, main
+from workers.cluster.cluster_ray import CannotAttach
+from workers.cluster.grounds import ThisMachine
+from workers.cluster.heartbeat import Heartbeat
+from workers.cluster.ray_processes import RayLost
 from workers.cluster.stopping import StopRequest
-from workers.launcher import EXIT_FAILED, EXIT_NO_PLACE
+from workers.launcher import EXIT_FAILED, EXIT_NO_CLUSTER, EXIT_NO_PLACE, EXIT_RAY_LOST
 from workers.ledger.ledger import Ledger
 from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER
 
@@ -51,3 +58,24 @@ def test_a_database_without_the_study_is_another_one_than_the_controllers(
     assert main(["--study", STUDY, *arguments]) == status
     assert f"no study {STUDY} in this ledger" in caplog.text
     assert ("another database than the controller" in caplog.text) == (status == EXIT_NO_PLACE)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(CannotAttach("another token"), EXIT_NO_CLUSTER), (RayLost("it has ended"), EXIT_RAY_LOST)]
+)
+def test_a_cluster_that_will_not_have_the_driver_is_told_from_one_that_is_lost(
+    error, status, make_house, monkeypatch
+) -> None:
+    house = make_house()
+
+    @contextmanager
+    def no_ray(*_: object) -> Iterator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr(grounds, "local_ray", no_ray)
+    heartbeat = Heartbeat.acquire(house.ledger, house.study.id)
+    assert heartbeat is not None
+    assert _drive(house.ledger, house.study.id, house.places, heartbeat, StopRequest(), ThisMachine(1)) == status
+    head = house.ledger.study_head(house.study.id)
+    assert (head.state, head.reason) == (TrialState.QUEUED, str(error))

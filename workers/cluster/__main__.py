@@ -11,6 +11,7 @@ from schemas.errors import PlaceAway, PlaceError, PlaceRefused, Problem, StaleFe
 from schemas.trials import TrialState
 from workers import marks
 from workers.cluster.aside import Aside
+from workers.cluster.cluster_ray import CannotAttach
 from workers.cluster.driver import Driver
 from workers.cluster.fitness import CannotRun, RecordsNotShared
 from workers.cluster.grounds import Ground, SeveralNodes, ThisMachine
@@ -23,6 +24,7 @@ from workers.cluster.study_logs import FORMAT, LogTail
 from workers.launcher import (
     EXIT_DONE,
     EXIT_FAILED,
+    EXIT_NO_CLUSTER,
     EXIT_NO_PLACE,
     EXIT_NOT_MINE,
     EXIT_RAY_LOST,
@@ -152,7 +154,7 @@ def _drive(
     except RayLost as error:
         log.error("%s", error)
         _queue_again(ledger, study_id, str(error), fence)
-        return EXIT_RAY_LOST
+        return EXIT_NO_CLUSTER if isinstance(error, CannotAttach) else EXIT_RAY_LOST
     except PlaceError as error:
         log.error("%s", error)
         if ground.starts_again:
@@ -236,6 +238,6 @@ def _begin_anew(arguments: list[str]) -> None:
 if __name__ == "__main__":
     _begin_anew(sys.argv[1:])
     status = main()
-    if status == EXIT_RAY_LOST:
+    if status in (EXIT_RAY_LOST, EXIT_NO_CLUSTER):
         os._exit(status)  # Ray's own farewell, at the interpreter's end, would wait for what is dead
     sys.exit(status)
