@@ -61,15 +61,16 @@ class LedgerCopies:
 
 
 def restore(file: Path, records: str, spec_hash: str) -> bool:
-    """Put the newest copy where the ledger is to be. False where there is none, or `file` is there already.
+    """Put the newest copy where the study's ledger is to be, which has this study alone. False where there is none, or
+    `file` is there and not older.
 
     Raises:
         PlaceError: the records' place cannot be read. CorruptRecord: what lies there is no whole ledger.
     """
-    if file.exists():
-        return False
     place, folder = open_place(records), _folder(spec_hash)
     while copies := _copies(place, folder):
+        if file.exists() and _attempt(file) >= copies[-1][0]:
+            return False
         try:
             data = place.get(_name(folder, *copies[-1]))
         except FileNotFoundError:
@@ -78,9 +79,20 @@ def restore(file: Path, records: str, spec_hash: str) -> bool:
         partial = file.with_name(f".{file.name}.restored")
         partial.write_bytes(data)
         _check(partial, _name(folder, *copies[-1]))
+        for log in ("-wal", "-shm"):  # of the older one
+            file.with_name(file.name + log).unlink(missing_ok=True)
         partial.rename(file)
         return True
     return False
+
+
+def _attempt(file: Path) -> int:
+    """The newest attempt that a ledger of one study knows; 0 where it knows none, or cannot be read."""
+    try:
+        with closing(sqlite3.connect(file, timeout=30.0)) as opened:
+            return int(opened.execute("SELECT max(attempt) FROM studies").fetchone()[0] or 0)
+    except sqlite3.Error:
+        return 0
 
 
 def snapshot(file: Path) -> bytes:
