@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.errors import DataMissing
 from schemas.trials import PackTask, TrialState
 from tests.cluster.conftest import DeadError, House
 from tests.cluster.test_slots import UNAVAILABLE
 from tests.e2e.specs import analytic
 from workers.cluster import driver as driver_module
+from workers.cluster import pack_runner
 from workers.cluster.driver import MAX_DEATHS, MAX_LOST_NODES
+from workers.cluster.fitness import Fitness, Nodes
+from workers.cluster.grounds import ThisMachine
 from workers.cluster.pack_runner import PackTrainer
 from workers.ledger.rows import EventKind, PackState
 
@@ -101,6 +105,23 @@ def test_a_pack_that_loses_every_node_without_a_step_is_taken_for_what_ends_them
 
     house.finish(workers=1, curse=curse)
     assert sizes[: MAX_LOST_NODES + 1] == [4] * MAX_LOST_NODES + [2]
+
+
+@pytest.mark.parametrize(("others", "num_done"), [({"b"}, 8), (set(), 4)])
+def test_a_node_without_the_data_is_avoided_if_another_may_have_it(make_house, monkeypatch, others, num_done) -> None:
+    house, fitness = make_house(), Fitness("/records", None, lambda: Nodes(frozenset({"", *others}), ""))
+    monkeypatch.setattr(ThisMachine, "fitness", lambda *_: fitness)
+    arrays, lacks = pack_runner._arrays, ["digits"]
+
+    def here(*how):
+        if lacks:
+            raise DataMissing(f"no data set {lacks.pop()} here")
+        return arrays(*how)
+
+    monkeypatch.setattr(pack_runner, "_arrays", here)
+    assert house.drive(workers=1) is TrialState.DONE
+    assert by_state(house) == {"done": num_done, "errored": 8 - num_done, "queued": 0, "running": 0}
+    assert len(fitness.avoided) == len(others)
 
 
 def test_a_pack_that_runs_out_of_memory_is_halved_at_once(make_house, monkeypatch: pytest.MonkeyPatch) -> None:

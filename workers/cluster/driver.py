@@ -281,6 +281,10 @@ class Driver:
             self._queue.extendleft(queued)
         elif progress.is_out_of_memory:
             self._replace(pack, halves(pack), progress.reason, progress.error or "")
+        elif progress.is_of_node and self._fitness.avoids(slot.node_id, progress.reason):
+            reason = f"its node lacks what it needs: {progress.reason}"
+            self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
+            self._slots.replace(slot)
         elif progress.is_of_all or progress.is_damaged:
             self._replace(pack, [], progress.reason, progress.error or "")
         else:

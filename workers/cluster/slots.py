@@ -24,6 +24,8 @@ class Slot:
     """One trainer. `pack` is what it has begun and not ended, `pending` the reference to the turn under way."""
 
     actor: Any
+    node_id: str = ""
+    """Where it is; empty before it is up."""
     arriving: Any = None
     """The reference to its greeting; None once it is up, and may be given a pack."""
     pack: PackRow | None = None
@@ -112,7 +114,7 @@ class Slots:
         if not self._fits(greeting):
             self.replace(slot)
             return
-        slot.arriving, self._num_deaths = None, 0
+        slot.arriving, slot.node_id, self._num_deaths = None, greeting.node_id, 0
         if greeting.node_id:
             log.info("a trainer is up on node %s", greeting.node_id[:12])
         self._first = self._first or greeting.facts
@@ -221,7 +223,7 @@ class Slots:
 
     def _started(self) -> Slot:
         actor = self._start()
-        return Slot(actor, actor.greet.remote())
+        return Slot(actor, arriving=actor.greet.remote())
 
     def _ready(self, pending: list[Any], num_returns: int, timeout_s: float) -> list[Any]:
         self._check()
