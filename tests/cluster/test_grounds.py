@@ -25,7 +25,7 @@ from workers.cluster.cluster_ray import (
 )
 from workers.cluster.demand import Room
 from workers.cluster.fitness import CannotRun, Fitness
-from workers.cluster.grounds import MAX_TRAINERS, NODE_ID, TRAINERS_PER_GPU, SeveralNodes
+from workers.cluster.grounds import MAX_GPUS, MAX_TRAINERS, NODE_ID, TRAINERS_PER_GPU, SeveralNodes
 from workers.cluster.orders import Greeting
 from workers.cluster.origins import package_origins
 from workers.cluster.ray_processes import RayLost
@@ -60,7 +60,7 @@ def nodes(**environment: str) -> SeveralNodes:
     return SeveralNodes(environment=environment)
 
 
-@pytest.mark.parametrize("name", [MAX_TRAINERS, TRAINERS_PER_GPU])
+@pytest.mark.parametrize("name", [MAX_GPUS, MAX_TRAINERS, TRAINERS_PER_GPU])
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "1000000"])
 def test_a_variable_that_is_no_count_is_refused(name: str, text: str) -> None:
     with pytest.raises(PlaceRefused, match=f"{name}: got {text}, allowed a whole number"):
@@ -79,6 +79,14 @@ def test_a_variable_that_is_no_count_is_refused(name: str, text: str) -> None:
 def test_auto_is_cuda_where_the_cluster_has_gpus_or_may_have_some(cluster, now, most, asked, device) -> None:
     cluster(now, most)
     assert nodes().device(asked, None) == device
+
+
+def test_gpus_that_only_the_environment_knows_of_are_planned_for_and_asked_for(cluster) -> None:
+    cluster({"CPU": 4.0}, None)  # as under KubeRay: its autoscaler does not say what it may bring
+    ground = nodes(**{MAX_GPUS: "8", MAX_TRAINERS: "64"})
+    assert ground.device("cuda", None) == ground.device("auto", None) == "cuda"
+    share = Share(SimpleNamespace(num_running=lambda: 1), is_shared=True)  # type: ignore[arg-type]
+    assert ground.count(share, 100, 0) == 8
 
 
 def test_a_plan_says_the_device_whatever_the_cluster_has_now(cluster) -> None:
@@ -103,6 +111,7 @@ def test_cuda_on_a_cluster_without_gpus_is_refused_with_what_to_do(cluster) -> N
         ({"CPU": 16.0, "GPU": 2.0}, None, "cuda", {TRAINERS_PER_GPU: "3"}, Room(6, 6)),
         ({"CPU": 4.0, "GPU": 2.0}, None, "cuda", {TRAINERS_PER_GPU: "3"}, Room(4, 4)),
         ({}, None, "cpu", {}, Room(0, 0)),
+        ({"CPU": 4.0}, None, "cuda", {MAX_GPUS: "8", MAX_TRAINERS: "64", TRAINERS_PER_GPU: "2"}, Room(0, 16)),
     ],
 )
 def test_the_room_is_what_the_cluster_has_for_trainers(cluster, now, most, device, environment, room) -> None:
