@@ -241,10 +241,15 @@ class Controller:
     def _note_failure(self, study_id: str, seq: int, how: Ending) -> None:
         """A launch that did not bring the study to its end: it is tried again, unless that has become hopeless."""
         has_progressed = self._has_progressed(study_id, seq)
-        trouble = self._troubles.note(study_id, is_fault=how.is_fault, has_progressed=has_progressed)
+        trouble = self._troubles.note(
+            study_id, is_fault=how.is_fault, has_progressed=has_progressed, is_place=how.is_place
+        )
         if not self._troubles.is_hopeless(trouble):
             wait_s = self._troubles.wait_s(trouble)
             log.warning("the study will be launched again", study_id=study_id, in_s=wait_s, how=how.words)
+            if how.is_place and not self._ledger.study_head(study_id).reason:  # its driver could not say it
+                self._held()  # frees our launch lease
+                self._ledger.explain_waiting(f"{how.words}; it is tried again", study_id=study_id)
             return
         self._held()  # frees what its driver has held
         if self._ledger.settle_abandoned(study_id, TrialState.ERRORED, how.reason(trouble.launches)):

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.launcher import EXIT_DONE, EXIT_NO_PLACE, EXIT_RAY_LOST, EXIT_STOPPED
+from workers.launcher import EXIT_DONE, EXIT_NO_CLUSTER, EXIT_NO_PLACE, EXIT_RAY_LOST, EXIT_STOPPED
 
 NOT_STARTED, JOB_GONE, JOB_LOST = 1_000, 1_001, 1_002
 """Beside exit statuses, which are below 256: the cluster had no room for the driver in time; the cluster does not know
@@ -20,6 +20,8 @@ class Ending:
     """The machine's; else the study's own."""
     log: Path | str | None = None
     """A file of this machine, or how to read it."""
+    is_place: bool = False
+    """A place's or the cluster's, which its study waits for: before it can be used, no launch fares better."""
 
     @classmethod
     def of(cls, status: int, log: Path | str) -> "Ending":
@@ -30,6 +32,11 @@ class Ending:
             what = (
                 "the ledger or the place of the records could not be used (it was out of reach, or its disk was full)"
             )
+        elif status == EXIT_NO_CLUSTER:
+            what = (
+                "the cluster did not take the driver (check the token, and that Ray and Python are of one version on"
+                " all nodes)"
+            )
         elif status == JOB_LOST:
             what = "the cluster has lost the driver (its node is gone, or could not start it)"
         elif status < 0:
@@ -38,7 +45,7 @@ class Ending:
             what = "the driver has ended before its study"
         else:
             return cls(f"the driver ended with status {status}", False, log)
-        return cls(what, True, log)
+        return cls(what, True, log, is_place=status in (EXIT_NO_PLACE, EXIT_NO_CLUSTER))
 
     def reason(self, launches: int) -> str:
         """Why the study is given up. Not what the log says: that may be much, and of no use to who reads the study."""

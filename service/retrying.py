@@ -25,12 +25,14 @@ class Trouble:
     """Its own: the driver said that it cannot go on."""
     faults: int = 0
     """The machine's: the driver was killed, its Ray was lost, it could not be started."""
+    places: int = 0
+    """Those for which a place, or the cluster, could not be used: the study waits until it can."""
     not_before: float = 0.0
 
     @property
     def launches(self) -> int:
         """All of them."""
-        return self.failures + self.faults
+        return self.failures + self.faults + self.places
 
 
 class Troubles:
@@ -40,12 +42,14 @@ class Troubles:
         self._patience, self._clock = patience, clock
         self._of: dict[str, Trouble] = {}
 
-    def note(self, study_id: str, *, is_fault: bool, has_progressed: bool) -> Trouble:
+    def note(self, study_id: str, *, is_fault: bool, has_progressed: bool, is_place: bool = False) -> Trouble:
         """Another launch of it has ended too early. One that brought the study further is the first of a new row."""
         if has_progressed:
             self._of.pop(study_id, None)
         trouble = self._of.setdefault(study_id, Trouble())
-        if is_fault:
+        if is_place:
+            trouble.places += 1
+        elif is_fault:
             trouble.faults += 1
         else:
             trouble.failures += 1

@@ -240,16 +240,17 @@ class Watch:
 
 
 def of_batch_job(places: Places, spec_hash: str) -> Places:
-    """The places of a command that is a Ray job: its ledger is the database, where one is named; else a file of its
-    own, which begins with what an earlier job of the same study has left at the records' place.
+    """The places of a command that is a Ray job: its ledger is the database, where one is named; else a file of
+    this study's own, which begins with what an earlier job of it, on whatever node, has left at the records' place.
 
     Raises:
         PlaceError: the records' place cannot be read. CorruptRecord: what was left is damaged.
     """
     if (url := database_url()) is not None:
         return replace(places, ledger=url)
-    restore(Path(places.ledger), places.records, spec_hash)
-    return places
+    file = places.home / "ledgers" / f"{spec_hash}.sqlite"
+    restore(file, places.records, spec_hash)
+    return replace(places, ledger=str(file))
 
 
 class DriverFailed(WarmupBenchError):

@@ -16,11 +16,11 @@ from pathlib import Path
 from workers import marks
 from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, PLUGINS, Places
 
-EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE = 0, 2, 3, 4, 5, 6
+EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE, EXIT_NO_CLUSTER = 0, 2, 3, 4, 5, 6, 7
 """A driver's exit status: final; failed, and it has said why (1 is what an interpreter or a library ends a process
 with, and may go better the next time); stopped, to be continued; another driver has the study; to be started again,
 because the Ray that it had is lost; to be started again by its service, because the ledger or the place of the records
-cannot be used (without a service: failed)."""
+cannot be used (without a service: failed), or because the cluster of its node will not have it."""
 RUN_LEASE_S = 30.0
 """So long a driver's lease outlives its last heartbeat."""
 STOP_GRACE_S = 30.0

@@ -2,11 +2,12 @@
 
 One copy per study's file and moment, `ledgers/SPEC/ATTEMPT-NUMBER.sqlite`: put whole, the newest counts, older ones are
 removed once a newer is there. Two jobs of one study have no database in common that would keep them apart: the job
-whose attempt is not the newest finds that out when it copies, before anything that a newer one relies on is deleted.
+whose attempt is not the newest, and of two that began at the same attempt the one that copies later, finds that out
+when it copies, before anything that the other one relies on is deleted.
 """
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,32 +34,43 @@ class LedgerCopies:
         """Copy what is committed.
 
         Raises:
-            OtherJob: a copy of a newer attempt is there. PlaceError: it cannot be copied now.
+            OtherJob: a copy of a newer attempt is there, or one of this attempt that is not ours. PlaceError: it cannot
+                be copied now.
         """
         older = _copies(self._place, self._folder)
         if any(fence > self._fence for fence, _ in older):
             raise OtherJob("another job has continued this study since; it has the newer copy of the ledger")
-        # Of an attempt that was restored and lost again before its first copy, the numbers go on.
-        self._number = max([self._number, *(number for fence, number in older if fence == self._fence)]) + 1
-        name = _name(self._folder, self._fence, self._number)
+        # Every driver takes an attempt above that of the copy it began with: so ours are numbered by us alone.
+        if any(fence == self._fence and number > self._number for fence, number in older):
+            raise OtherJob("another job continues this study at the same time")
+        self._number += 1
+        name, data = _name(self._folder, self._fence, self._number), snapshot(self._file)
         try:
-            self._place.put_new(name, snapshot(self._file))
+            self._place.put_new(name, data)
         except FileExistsError as error:
-            raise OtherJob("another job continues this study at the same time") from error
+            if not self._is_there(name, data):
+                raise OtherJob("another job continues this study at the same time") from error
         for fence, number in older:
             self._place.delete(_name(self._folder, fence, number))
 
+    def _is_there(self, name: str, data: bytes) -> bool:
+        # A client of an object store that lost the answer puts it again by itself, and finds its own.
+        with suppress(FileNotFoundError):
+            return self._place.get(name) == data
+        return False
+
 
 def restore(file: Path, records: str, spec_hash: str) -> bool:
-    """Put the newest copy where the ledger is to be. False where there is none, or `file` is there already.
+    """Put the newest copy where the study's ledger is to be, which has this study alone. False where there is none, or
+    `file` is there and not older.
 
     Raises:
         PlaceError: the records' place cannot be read. CorruptRecord: what lies there is no whole ledger.
     """
-    if file.exists():
-        return False
     place, folder = open_place(records), _folder(spec_hash)
     while copies := _copies(place, folder):
+        if file.exists() and _attempt(file) >= copies[-1][0]:
+            return False
         try:
             data = place.get(_name(folder, *copies[-1]))
         except FileNotFoundError:
@@ -67,9 +79,20 @@ def restore(file: Path, records: str, spec_hash: str) -> bool:
         partial = file.with_name(f".{file.name}.restored")
         partial.write_bytes(data)
         _check(partial, _name(folder, *copies[-1]))
+        for log in ("-wal", "-shm"):  # of the older one
+            file.with_name(file.name + log).unlink(missing_ok=True)
         partial.rename(file)
         return True
     return False
+
+
+def _attempt(file: Path) -> int:
+    """The newest attempt that a ledger of one study knows; 0 where it knows none, or cannot be read."""
+    try:
+        with closing(sqlite3.connect(file, timeout=30.0)) as opened:
+            return int(opened.execute("SELECT max(attempt) FROM studies").fetchone()[0] or 0)
+    except sqlite3.Error:
+        return 0
 
 
 def snapshot(file: Path) -> bytes:

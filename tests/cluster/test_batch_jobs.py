@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from workers.places import DATABASE_URL, Places
 from workers.records.places import open_place
 
 
+@cache
 def aside_of(house: House, fence: int) -> Aside:
+    """Of a driver that has this fence; made once for each."""
     file = house.ledger.place.file
     assert file is not None
     copies = LedgerCopies(file, house.places.records, house.study.spec_hash, fence)
@@ -119,9 +122,37 @@ def test_a_batch_job_has_the_database_that_is_named_or_a_file_that_is_restored(
     monkeypatch.setenv(DATABASE_URL, "postgresql://user@host/name")
     assert of_batch_job(places, house.study.spec_hash).ledger == "postgresql://user@host/name"
     monkeypatch.delenv(DATABASE_URL)
-    assert of_batch_job(places, house.study.spec_hash) == places
-    with Ledger.open(places.ledger, create=False) as ledger:
+    Ledger.open(places.ledger).close()  # another study's job was on this node before
+    found = of_batch_job(places, house.study.spec_hash)
+    with Ledger.open(found.ledger, create=False) as ledger:
         assert ledger.study(house.study.id).spec_hash == house.study.spec_hash
+
+
+def test_a_node_whose_ledger_of_the_study_is_older_than_the_copy_takes_the_copy(make_house, tmp_path) -> None:
+    house = make_house()
+    records, spec, file = house.places.records, house.study.spec_hash, tmp_path / "node" / "ledger.sqlite"
+
+    def take() -> int:
+        with Ledger.open(file) as ledger:
+            lease = ledger.acquire_lease(house.study.id, "run", "a driver", 30.0)
+            ledger.release_lease(house.study.id, "run", lease.owner, lease.fence)
+            return lease.fence
+
+    LedgerCopies(house.ledger.place.file, records, spec, 0).copy()
+    assert restore(file, records, spec)
+    assert take() == 1
+    LedgerCopies(file, records, spec, 1).copy()
+    assert not restore(file, records, spec), "it is its own copy"
+    assert take() == 2
+    assert not restore(file, records, spec), "it is newer"
+    other = tmp_path / "other node" / "ledger.sqlite"
+    assert restore(other, records, spec)
+    for attempt in (2, 3):  # the other node goes on
+        with Ledger.open(other) as ledger:
+            assert ledger.acquire_lease(house.study.id, "run", f"driver {attempt}", 0.0).fence == attempt
+    LedgerCopies(other, records, spec, 3).copy()
+    assert restore(file, records, spec)
+    assert take() == 4
 
 
 JOB = {

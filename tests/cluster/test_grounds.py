@@ -15,10 +15,17 @@ from workers import marks
 from workers.cluster import cluster_ray, grounds
 from workers.cluster import trainer as trainer_module
 from workers.cluster.asking import Asked
-from workers.cluster.cluster_ray import RAY_GIVES_UP_S, ClusterProcesses, Head, _answers, head_away_s
+from workers.cluster.cluster_ray import (
+    RAY_GIVES_UP_S,
+    CannotAttach,
+    ClusterProcesses,
+    Head,
+    _answers,
+    head_away_s,
+)
 from workers.cluster.demand import Room
 from workers.cluster.fitness import CannotRun, Fitness
-from workers.cluster.grounds import MAX_TRAINERS, NODE_ID, TRAINERS_PER_GPU, SeveralNodes
+from workers.cluster.grounds import MAX_GPUS, MAX_TRAINERS, NODE_ID, TRAINERS_PER_GPU, SeveralNodes
 from workers.cluster.orders import Greeting
 from workers.cluster.origins import package_origins
 from workers.cluster.ray_processes import RayLost
@@ -53,7 +60,7 @@ def nodes(**environment: str) -> SeveralNodes:
     return SeveralNodes(environment=environment)
 
 
-@pytest.mark.parametrize("name", [MAX_TRAINERS, TRAINERS_PER_GPU])
+@pytest.mark.parametrize("name", [MAX_GPUS, MAX_TRAINERS, TRAINERS_PER_GPU])
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "1000000"])
 def test_a_variable_that_is_no_count_is_refused(name: str, text: str) -> None:
     with pytest.raises(PlaceRefused, match=f"{name}: got {text}, allowed a whole number"):
@@ -72,6 +79,14 @@ def test_a_variable_that_is_no_count_is_refused(name: str, text: str) -> None:
 def test_auto_is_cuda_where_the_cluster_has_gpus_or_may_have_some(cluster, now, most, asked, device) -> None:
     cluster(now, most)
     assert nodes().device(asked, None) == device
+
+
+def test_gpus_that_only_the_environment_knows_of_are_planned_for_and_asked_for(cluster) -> None:
+    cluster({"CPU": 4.0}, None)  # as under KubeRay: its autoscaler does not say what it may bring
+    ground = nodes(**{MAX_GPUS: "8", MAX_TRAINERS: "64"})
+    assert ground.device("cuda", None) == ground.device("auto", None) == "cuda"
+    share = Share(SimpleNamespace(num_running=lambda: 1), is_shared=True)  # type: ignore[arg-type]
+    assert ground.count(share, 100, 0) == 8
 
 
 def test_a_plan_says_the_device_whatever_the_cluster_has_now(cluster) -> None:
@@ -96,6 +111,7 @@ def test_cuda_on_a_cluster_without_gpus_is_refused_with_what_to_do(cluster) -> N
         ({"CPU": 16.0, "GPU": 2.0}, None, "cuda", {TRAINERS_PER_GPU: "3"}, Room(6, 6)),
         ({"CPU": 4.0, "GPU": 2.0}, None, "cuda", {TRAINERS_PER_GPU: "3"}, Room(4, 4)),
         ({}, None, "cpu", {}, Room(0, 0)),
+        ({"CPU": 4.0}, None, "cuda", {MAX_GPUS: "8", MAX_TRAINERS: "64", TRAINERS_PER_GPU: "2"}, Room(0, 16)),
     ],
 )
 def test_the_room_is_what_the_cluster_has_for_trainers(cluster, now, most, device, environment, room) -> None:
@@ -216,7 +232,7 @@ def test_a_cluster_that_will_not_have_the_driver_is_lost_with_what_to_check(said
     monkeypatch.setattr(cluster_ray.ray, "shutdown", lambda: None)
     attached = cluster_ray.ClusterRay("study-s1")
     try:
-        with pytest.raises(RayLost, match=rf"{re.escape(said)}; check RAY_ADDRESS, the token .*same version"):
+        with pytest.raises(CannotAttach, match=rf"{re.escape(said)}; check RAY_ADDRESS, the token .*same version"):
             attached.ready(10.0)
     finally:
         attached.end()

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.errors import DataMissing
 from schemas.trials import PackTask, TrialState
 from tests.cluster.conftest import DeadError, House
+from tests.cluster.test_slots import UNAVAILABLE
 from tests.e2e.specs import analytic
 from workers.cluster import driver as driver_module
-from workers.cluster.driver import MAX_DEATHS
+from workers.cluster import pack_runner
+from workers.cluster.driver import MAX_DEATHS, MAX_LOST_NODES
+from workers.cluster.fitness import Fitness, Nodes
+from workers.cluster.grounds import ThisMachine
 from workers.cluster.pack_runner import PackTrainer
 from workers.ledger.rows import EventKind, PackState
 
@@ -76,6 +81,47 @@ def _is_close(rows: Rows, expected: Rows) -> None:
             for each in (tables, expected[trial_id])
         )
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_pack_that_loses_its_node_again_and_again_is_the_same_pack_in_the_end(make_house, undisturbed: Rows) -> None:
+    house, lost = make_house(document=analytic(40)), [0]
+
+    def curse(task: PackTask) -> Exception | None:
+        lost[0] += 1
+        return DeadError(UNAVAILABLE) if lost[0] <= 2 * MAX_DEATHS else None
+
+    house.finish(workers=1, curse=curse)
+    assert {pack.size for pack in house.ledger.packs(house.study.id)} == {4}
+    assert house.rows() == undisturbed
+
+
+def test_a_pack_that_loses_every_node_without_a_step_is_taken_for_what_ends_them(make_house) -> None:
+    house = make_house(document=analytic(40))
+    guilty, sizes = third(house), []
+
+    def curse(task: PackTask) -> Exception | None:
+        sizes.append(task.size)
+        return DeadError(UNAVAILABLE) if holds(task, guilty) and task.size == 4 else None
+
+    house.finish(workers=1, curse=curse)
+    assert sizes[: MAX_LOST_NODES + 1] == [4] * MAX_LOST_NODES + [2]
+
+
+@pytest.mark.parametrize(("others", "num_done"), [({"b"}, 8), (set(), 4)])
+def test_a_node_without_the_data_is_avoided_if_another_may_have_it(make_house, monkeypatch, others, num_done) -> None:
+    house, fitness = make_house(), Fitness("/records", None, lambda: Nodes(frozenset({"", *others}), ""))
+    monkeypatch.setattr(ThisMachine, "fitness", lambda *_: fitness)
+    arrays, lacks = pack_runner._arrays, ["digits"]
+
+    def here(*how):
+        if lacks:
+            raise DataMissing(f"no data set {lacks.pop()} here")
+        return arrays(*how)
+
+    monkeypatch.setattr(pack_runner, "_arrays", here)
+    assert house.drive(workers=1) is TrialState.DONE
+    assert by_state(house) == {"done": num_done, "errored": 8 - num_done, "queued": 0, "running": 0}
+    assert len(fitness.avoided) == len(others)
 
 
 def test_a_pack_that_runs_out_of_memory_is_halved_at_once(make_house, monkeypatch: pytest.MonkeyPatch) -> None:

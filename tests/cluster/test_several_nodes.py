@@ -83,7 +83,11 @@ class Home:
 
     def drive(self, *, on_cluster: bool = True) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-P", "-m", "workers.cluster", "--study", self.study.id]
-        places = {"WARMUP_BENCH_HOME": str(self.folder), "MLFLOW_TRACKING_URI": "none"}
+        places = {
+            "WARMUP_BENCH_HOME": str(self.folder),
+            "WARMUP_BENCH_LEDGER": str(self.folder / "ledger.sqlite"),
+            "MLFLOW_TRACKING_URI": "none",
+        }
         own = self._raylets.environment if on_cluster else environment()
         with (self.folder / "driver.log").open("ab") as log:
             command += ["--cluster"] if on_cluster else ["--workers", "1"]

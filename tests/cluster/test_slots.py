@@ -70,6 +70,19 @@ def test_where_all_die_the_last_death_is_told() -> None:
     assert starts.number == MAX_STARTS
 
 
+NODE_LOST = (
+    "The actor died unexpectedly before finishing this task.\nThe actor died because its node has died. Node Id: 0f"
+)
+UNAVAILABLE = "The actor 40 is unavailable: The actor is temporarily unavailable: RpcError: Socket closed rpc_code: 14."
+"""Ray's words, both."""
+
+
+def test_however_many_go_with_their_nodes_before_they_are_up_the_next_is_waited_for() -> None:
+    starts = Starts(*[DeadError(NODE_LOST), DeadError(UNAVAILABLE)] * MAX_STARTS, Greeting(FACTS))
+    assert facts_of(starts) == FACTS
+    assert starts.number == 2 * MAX_STARTS + 1
+
+
 def test_one_that_dies_while_others_are_up_is_replaced_however_often() -> None:
     starts = Starts(Greeting(FACTS), *[DeadError("again")] * 5, Greeting(FACTS))
     slots = slots_of(starts, 2)

@@ -224,6 +224,18 @@ def test_gpus_are_asked_for_by_one_group_without_drivers():
     assert "nvidia.com/gpu" not in str(cpu)
 
 
+@pytest.mark.parametrize("folder", [BASE, LOCAL, GPU, JOB])
+def test_drivers_know_how_far_the_cluster_may_grow(folder):
+    """Ray's autoscaler reports it to nobody, and a driver asks for no more than it knows of."""
+    [cluster] = ray_clusters(rendered(folder))
+    first, *_ = groups = cluster["workerGroupSpecs"]
+    said = {each["name"]: each.get("value") for each in first["template"]["spec"]["containers"][0]["env"]}
+    limits = [(g["maxReplicas"], g["template"]["spec"]["containers"][0]["resources"]["limits"]) for g in groups]
+    assert int(said["WARMUP_BENCH_MAX_TRAINERS"]) == limits[0][0] * int(limits[0][1]["cpu"])
+    gpus = sum(number * int(limit.get("nvidia.com/gpu", 0)) for number, limit in limits)
+    assert int(said.get("WARMUP_BENCH_MAX_GPUS", 0)) == gpus
+
+
 def test_ray_is_the_version_of_the_lock():
     lock = (ROOT / "requirements-cpu.lock").read_text(encoding="utf-8")
     [version] = re.findall(r"^ray==(\S+)", lock, flags=re.MULTILINE)

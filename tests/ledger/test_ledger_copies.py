@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import CorruptRecord
+from schemas.errors import CorruptRecord, PlaceError
 from workers.ledger.ledger import Ledger
 from workers.ledger_copies import FOLDER, LedgerCopies, OtherJob, restore, snapshot
 
@@ -34,7 +34,6 @@ def test_a_copy_has_what_is_committed_and_is_restored_where_there_is_no_ledger(l
     new = tmp_path / "other node" / "ledger.sqlite"
     assert restore(new, records, SPEC)
     assert told(new) == token
-    assert not restore(new, records, SPEC), "a ledger that is there stays"
     assert not restore(tmp_path / "else.sqlite", records, "cd" * 32), "another study's copy is not its own"
 
 
@@ -56,9 +55,37 @@ def test_a_job_that_another_one_has_continued_finds_out(ledger, records) -> None
         old.copy()
 
 
-def test_a_restored_job_of_the_same_attempt_goes_on_counting(ledger, records) -> None:
-    LedgerCopies(ledger.place.file, records, SPEC, 1).copy()
-    LedgerCopies(ledger.place.file, records, SPEC, 1).copy()
+def test_of_two_jobs_that_began_alike_the_one_that_copies_later_stops(ledger, records) -> None:
+    first, second = (LedgerCopies(ledger.place.file, records, SPEC, 1) for _ in range(2))
+    first.copy()
+    for _ in range(2):
+        with pytest.raises(OtherJob, match="at the same time"):
+            second.copy()
+    first.copy()
+    first.copy()
+
+
+def test_a_copy_whose_answer_was_lost_is_our_own(ledger, tmp_path, monkeypatch) -> None:
+    copies = LedgerCopies(ledger.place.file, str(tmp_path / "records"), SPEC, 1)
+    put = copies._place.put_new
+
+    def put_and_lose(name: str, data: bytes) -> None:
+        put(name, data)
+        raise PlaceError("timed out")
+
+    def put_twice(name: str, data: bytes) -> None:
+        put(name, data)
+        put(name, data)  # as a client that tries again by itself
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(copies._place, "put_new", put_twice)
+        copies.copy()
+        lossy.setattr(copies._place, "put_new", put_and_lose)
+        with pytest.raises(PlaceError, match="timed out"):
+            copies.copy()
+    copies.copy()
+    (left,) = (tmp_path / "records" / FOLDER / SPEC).iterdir()
+    assert left.name == "000001-000000003.sqlite"
 
 
 def test_what_is_no_ledger_is_not_restored(tmp_path) -> None:

@@ -245,7 +245,9 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path):
         Ledger.open(tmp_path)
 
 
-@pytest.mark.parametrize("bad", ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "://"])
+@pytest.mark.parametrize(
+    "bad", ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "postgresql://host:port/db", "://"]
+)
 def test_a_url_that_cannot_hold_a_ledger_is_refused(bad):
     with pytest.raises(PlaceError, match="ledger"):
         Ledger.open(bad)

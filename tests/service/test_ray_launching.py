@@ -10,7 +10,7 @@ from service.ray_jobs import RayJobs
 from service.ray_launching import JobsLauncher
 from tests.service.driving import Clock, FakeDriver, queued
 from tests.service.fake_jobs_api import TOKEN, FakeCluster, FakeJob
-from workers.launcher import EXIT_FAILED, EXIT_NO_PLACE, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED
+from workers.launcher import EXIT_FAILED, EXIT_NO_CLUSTER, EXIT_NO_PLACE, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_STOPPED
 from workers.ledger.ledger import Ledger
 from workers.places import Places
 
@@ -233,6 +233,28 @@ def test_a_job_that_ended_without_the_run_lease_leaves_its_attempt_to_the_next(h
         house.round()
     house.round(after_s=30.0)
     assert house.cluster.of(study_id) == [f"study-{study_id}-a1{suffix}" for suffix in ("", ".1", ".2", ".3")]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (EXIT_NO_PLACE, "the ledger or the place of the records could not be used"),
+        (EXIT_NO_CLUSTER, "the cluster did not take the driver (check the token"),
+    ],
+)
+def test_a_study_waits_for_what_cannot_be_used_however_often_it_was_tried_and_says_so(house, status, said):
+    (study_id,) = queued(house.ledger)
+    for _ in range(15):
+        house.round(after_s=301.0)
+        house.job(study_id).end("FAILED", status)
+        house.round()
+    head = house.head(study_id)
+    assert (head.state, len(house.cluster.of(study_id))) == ("queued", 15)
+    assert head.reason.startswith(said)
+    house.round(after_s=301.0)
+    house.come_up(study_id)
+    house.round()
+    assert (house.head(study_id).state, house.controller.num_drivers) == ("running", 1)
 
 
 def test_a_driver_that_says_it_failed_is_given_up_with_the_command_that_shows_its_log(house):

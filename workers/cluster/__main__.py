@@ -7,10 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from schemas.errors import PlaceAway, PlaceError, StaleFence, WarmupBenchError
+from schemas.errors import PlaceAway, PlaceError, PlaceRefused, Problem, StaleFence, StudyNotFound, WarmupBenchError
 from schemas.trials import TrialState
 from workers import marks
 from workers.cluster.aside import Aside
+from workers.cluster.cluster_ray import CannotAttach
 from workers.cluster.driver import Driver
 from workers.cluster.fitness import CannotRun, RecordsNotShared
 from workers.cluster.grounds import Ground, SeveralNodes, ThisMachine
@@ -23,6 +24,7 @@ from workers.cluster.study_logs import FORMAT, LogTail
 from workers.launcher import (
     EXIT_DONE,
     EXIT_FAILED,
+    EXIT_NO_CLUSTER,
     EXIT_NO_PLACE,
     EXIT_NOT_MINE,
     EXIT_RAY_LOST,
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             records=options.records,
             data=options.data,
             tracking_uri=options.tracking_uri,
-            ledger=os.environ.get(LEDGER) or (database_url() if options.cluster else None),
+            ledger=os.environ.get(LEDGER) or (_shared_ledger() if options.cluster else None),
             plugins=[path for path in os.environ.get(PLUGINS, "").split(os.pathsep) if path],
         )
         ground = _ground(options)
@@ -84,9 +86,24 @@ def main(arguments: list[str] | None = None) -> int:
     except PlaceError as error:
         log.error("%s", error)
         return EXIT_NO_PLACE if options.cluster or HOST in os.environ else EXIT_FAILED
+    except StudyNotFound as error:
+        if not options.cluster:
+            log.error("%s", error)
+            return EXIT_FAILED
+        log.error("%s: %s on this node names another database than the controller has", error, DATABASE_URL_FILE)
+        return EXIT_NO_PLACE  # it is there, where it was launched from
     except WarmupBenchError as error:
         log.error("%s", error)
         return EXIT_FAILED
+
+
+def _shared_ledger() -> str:
+    """Of a driver that a controller elsewhere has launched. A file of this node would know no study."""
+    url = database_url()
+    if url is None:
+        allowed = "on each node that drivers may run on: a file with one line, the URL of the controller's database"
+        raise PlaceRefused(str(Problem(DATABASE_URL_FILE, "nothing", allowed)))
+    return url
 
 
 def _ground(options: argparse.Namespace) -> Ground:
@@ -137,7 +154,7 @@ def _drive(
     except RayLost as error:
         log.error("%s", error)
         _queue_again(ledger, study_id, str(error), fence)
-        return EXIT_RAY_LOST
+        return EXIT_NO_CLUSTER if isinstance(error, CannotAttach) else EXIT_RAY_LOST
     except PlaceError as error:
         log.error("%s", error)
         if ground.starts_again:
@@ -221,6 +238,6 @@ def _begin_anew(arguments: list[str]) -> None:
 if __name__ == "__main__":
     _begin_anew(sys.argv[1:])
     status = main()
-    if status == EXIT_RAY_LOST:
+    if status in (EXIT_RAY_LOST, EXIT_NO_CLUSTER):
         os._exit(status)  # Ray's own farewell, at the interpreter's end, would wait for what is dead
     sys.exit(status)

@@ -34,6 +34,10 @@ def head_away_s() -> float:
     return HEAD_AWAY_SHARE * float(os.environ.get(RAY_GIVES_UP_S) or DEFAULT_GIVES_UP_S)
 
 
+class CannotAttach(RayLost):
+    """The cluster will not have a driver of this node: another token, another version. That is no study's doing."""
+
+
 class Head:
     """Whether the head answers: a connection to its GCS is made every two seconds. Never asked through Ray, whose calls
     may not come back.
@@ -112,7 +116,9 @@ class ClusterRay(BackgroundRay):
         """As BackgroundRay.ready; it gives up by itself after a while."""
         is_up = super().ready(timeout_s)
         if not is_up and time.monotonic() >= self._deadline:
-            raise RayLost(f"the Ray cluster of this node could not be attached to in {UP_S:.0f} s; {_WHAT_TO_CHECK}")
+            raise CannotAttach(
+                f"the Ray cluster of this node could not be attached to in {UP_S:.0f} s; {_WHAT_TO_CHECK}"
+            )
         return is_up
 
     def _init(self) -> None:
@@ -120,7 +126,7 @@ class ClusterRay(BackgroundRay):
             self._attach()
         except Exception as error:
             ended = "the Ray cluster of this node cannot be attached to"
-            raise RayLost(f"{ended}: {_first_cause(error)}; {_WHAT_TO_CHECK}") from error
+            raise CannotAttach(f"{ended}: {_first_cause(error)}; {_WHAT_TO_CHECK}") from error
         self._head = Head(ray.get_runtime_context().gcs_address, head_away_s())
         self._processes = ClusterProcesses(_raylet(), self._head)
 

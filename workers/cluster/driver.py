@@ -22,7 +22,7 @@ from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_tur
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.replanning import halves, parts, smaller
 from workers.cluster.sharing import Share
-from workers.cluster.slots import Slot, Slots, ran_out_of_memory
+from workers.cluster.slots import Slot, Slots, lost_its_node, ran_out_of_memory
 from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
@@ -46,6 +46,8 @@ CANCELLED = "cancelled"
 MAX_DEATHS = 3
 """A pack whose trainer dies this often is guilty until proven otherwise: it is replanned, smaller, and what is left in
 the end, one trial, is errored. One whose records are damaged so often is errored at once."""
+MAX_LOST_NODES = 10
+"""Of one pack, without progress in between: nodes come and go, but one that ends so many may be what ends them."""
 RETRY_S = 1.0
 """Before a pack whose trainer died is begun again; doubled for each death after the first."""
 
@@ -78,6 +80,7 @@ class Driver:
         copies = aside.copies if aside is not None else None
         self._tidying = tidying.Tidying(self._store, copies.copy if copies is not None else None)
         self._deaths: Counter[str] = Counter()
+        self._lost_nodes: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
         self._queue: deque[PackRow] = deque()
         self._place_error = ""
@@ -278,6 +281,10 @@ class Driver:
             self._queue.extendleft(queued)
         elif progress.is_out_of_memory:
             self._replace(pack, halves(pack), progress.reason, progress.error or "")
+        elif progress.is_of_node and self._fitness.avoids(slot.node_id, progress.reason):
+            reason = f"its node lacks what it needs: {progress.reason}"
+            self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
+            self._slots.replace(slot)
         elif progress.is_of_all or progress.is_damaged:
             self._replace(pack, [], progress.reason, progress.error or "")
         else:
@@ -299,23 +306,24 @@ class Driver:
         noted = self._ledger.record_progress(self._study_id, self._fence, told)
         for progress in reports:
             if progress.pack_id in noted:
+                self._lost_nodes.pop(progress.pack_id, None)
                 self._tidying.after_progress(progress)
 
     def _bury(self, slot: Slot, error: Exception) -> None:
         """A trainer died: a new one takes its place, and its pack goes on from what is durable."""
         assert slot.pack is not None
         pack = slot.pack
-        self._deaths[pack.pack_id] += 1
+        (self._lost_nodes if lost_its_node(error) else self._deaths)[pack.pack_id] += 1
         reason = f"its trainer died: {str(error).splitlines()[0]}"
         log.warning("pack %s: %s", pack.pack_id, error)
         self._put_log(pack, str(error))
-        deaths = self._deaths[pack.pack_id]
+        deaths, lost_nodes = self._deaths[pack.pack_id], self._lost_nodes[pack.pack_id]
         if ran_out_of_memory(error) and (halved := halves(pack)):
             self._replace(pack, halved, reason, str(error))
-        elif deaths >= MAX_DEATHS:
-            self._replace(pack, smaller(pack), f"{reason} ({MAX_DEATHS} times)", str(error))
+        elif deaths >= MAX_DEATHS or lost_nodes >= MAX_LOST_NODES:
+            self._replace(pack, smaller(pack), f"{reason} ({max(deaths, lost_nodes)} times)", str(error))
         else:
-            self._not_before[pack.pack_id] = time.monotonic() + RETRY_S * 2 ** (deaths - 1)
+            self._not_before[pack.pack_id] = time.monotonic() + RETRY_S * 2 ** max(0, deaths - 1)
             self._queue.extendleft(self._ledger.requeue_packs(self._study_id, [pack.pack_id], self._fence, reason))
         self._slots.replace(slot)
 

@@ -75,6 +75,16 @@ class Fitness:
         self._asked_at = -ASK_EVERY_S
         return False
 
+    def avoids(self, node_id: str, problem: str) -> bool:
+        """Avoid a node that lacks what a pack needs. False where no other node is left that may have it: then it is not
+        the node's fault."""
+        if self._nodes is None or not self._nodes().usable - self.avoided.keys() - {node_id}:
+            return False
+        if node_id not in self.avoided:
+            log.warning("node %s is avoided from now on: %s", node_id[:12], problem)
+            self.avoided[node_id], self._differences[node_id] = Greeting(None, node_id, problem), problem
+        return True
+
     def check(self) -> None:
         """Do nothing while there is a node that may fit, or may soon be one.
 

@@ -26,6 +26,9 @@ from workers.cores import num_cores
 from workers.places import Places
 
 TRAINERS_PER_GPU, MAX_TRAINERS = "WARMUP_BENCH_TRAINERS_PER_GPU", "WARMUP_BENCH_MAX_TRAINERS"
+MAX_GPUS = "WARMUP_BENCH_MAX_GPUS"
+"""GPUs that an autoscaler may bring. Ray's own (2.60, KubeRay's too) reports nowhere what it may bring: without this
+and MAX_TRAINERS no driver knows that a cluster can grow."""
 NODE_ID = "ray.io/node-id"
 """The label that Ray gives each node."""
 
@@ -128,6 +131,7 @@ class SeveralNodes:
         self._per_gpu = _whole_number(environment, TRAINERS_PER_GPU) or 1
         limits = [limit for limit in (max_trainers, _whole_number(environment, MAX_TRAINERS)) if limit]
         self._max_trainers = min(limits, default=None)
+        self._max_gpus = _whole_number(environment, MAX_GPUS) or 0
         self._device = "cpu"
         self._demand = Demand(Asked(self._room, Room(0, 0)).latest, self._max_trainers)
 
@@ -146,7 +150,7 @@ class SeveralNodes:
             if asked == "cuda" and not has_gpus:
                 raise CannotRun(
                     "execution.device: got cuda, allowed cpu or auto: no node of the cluster has a GPU; add one"
-                    " (ray start --num-gpus), or a group of them to what its autoscaler may add"
+                    f" (ray start --num-gpus), or say how many its autoscaler may add ({MAX_GPUS})"
                 )
             self._device = "cuda" if has_gpus else "cpu"
         return self._device
@@ -193,7 +197,7 @@ class SeveralNodes:
     def _most(self, resource: str) -> float:
         """Of a resource, what there is or what the autoscaler may bring; the trainers that are allowed say it too."""
         config = _state().get_max_resources_from_cluster_config() or {}
-        allowed = 0 if resource == "GPU" else self._max_trainers or 0
+        allowed = self._max_gpus if resource == "GPU" else self._max_trainers or 0
         return max(_state().cluster_resources().get(resource, 0), config.get(resource, 0), allowed)
 
 

@@ -47,6 +47,8 @@ class Progress:
     """Whether there was no room for it."""
     is_of_all: bool = True
     """Whether it failed before any of its members had a part in it: their data cannot be had, say."""
+    is_of_node: bool = False
+    """Whether it failed by what another node may have: the data, or a file of the user's code."""
     is_damaged: bool = False
     """Whether it failed because a durable record or checkpoint of this pack is gone or has other bytes."""
 

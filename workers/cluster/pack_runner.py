@@ -175,6 +175,7 @@ def _failed(pack_id: str, attempt: int, error: BaseException) -> Progress:
         pack_id, attempt, 0, 0, [], None, 0.0,
         error=log, reason=reason, is_place_error=is_place_error, is_damaged=is_damaged,
         is_out_of_memory=is_out_of_memory(error), is_of_all=is_of_all,
+        is_of_node=is_of_all and not isinstance(error, PluginFailed),
     )  # fmt: skip
 
 

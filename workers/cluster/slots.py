@@ -24,6 +24,8 @@ class Slot:
     """One trainer. `pack` is what it has begun and not ended, `pending` the reference to the turn under way."""
 
     actor: Any
+    node_id: str = ""
+    """Where it is; empty before it is up."""
     arriving: Any = None
     """The reference to its greeting; None once it is up, and may be given a pack."""
     pack: PackRow | None = None
@@ -71,7 +73,8 @@ class Slots:
         """What the first trainer that comes up says of its machine; waits for it, which other studies may delay that
         have the cores, or until `gives_up` says so: None then.
 
-        One that dies before it has answered, as on a machine that is out of memory, is replaced, MAX_STARTS in all.
+        One that dies before it has answered, as on a machine that is out of memory, is replaced, MAX_STARTS in all; one
+        that goes with its node is replaced however often.
 
         Raises:
             ray.exceptions.RayError: none could be started.
@@ -102,7 +105,7 @@ class Slots:
         try:
             greeting: Greeting = ray.get(slot.arriving)
         except ray.exceptions.RayError as error:
-            self._num_deaths += 1
+            self._num_deaths += not lost_its_node(error)
             if self._num_deaths >= MAX_STARTS and self.num_up == 0:
                 raise
             log.warning("a trainer died while it started: %s", error)
@@ -111,7 +114,7 @@ class Slots:
         if not self._fits(greeting):
             self.replace(slot)
             return
-        slot.arriving, self._num_deaths = None, 0
+        slot.arriving, slot.node_id, self._num_deaths = None, greeting.node_id, 0
         if greeting.node_id:
             log.info("a trainer is up on node %s", greeting.node_id[:12])
         self._first = self._first or greeting.facts
@@ -220,12 +223,21 @@ class Slots:
 
     def _started(self) -> Slot:
         actor = self._start()
-        return Slot(actor, actor.greet.remote())
+        return Slot(actor, arriving=actor.greet.remote())
 
     def _ready(self, pending: list[Any], num_returns: int, timeout_s: float) -> list[Any]:
         self._check()
         ready, _ = ray.wait(pending, num_returns=num_returns, timeout=timeout_s)
         return ready
+
+
+def lost_its_node(error: Exception) -> bool:
+    """Whether the trainer went with its node, or cannot be reached any more: what it was doing has no part in that.
+
+    By Ray's words (2.60). Of a node that is lost, who waits for a trainer's turn hears after 1.6 s that the trainer is
+    unavailable, and who waits for it to come up after 14 s that its node has died.
+    """
+    return any(words in str(error) for words in ("its node has died", " is unavailable: "))
 
 
 def ran_out_of_memory(error: Exception) -> bool:

@@ -46,7 +46,7 @@ def _at_file(file: Path) -> Place:
 def _from_url(text: str) -> Place:
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: of a port that is no number
         raise PlaceError(
             "ledger: the database URL cannot be read; it looks like postgresql://user@host/name"
         ) from error
