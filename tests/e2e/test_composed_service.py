@@ -200,7 +200,9 @@ def test_no_study_is_lost_and_no_trial_runs_twice(story: Story) -> None:
         for study_id in story.ids.values():
             assert ledger.counts(study_id)["done"] == 8
             done = Counter(
-                event.trial_id for event in all_events(ledger, study_id) if event.kind is EventKind.TRIAL_DONE
+                event.payload["trial_id"]
+                for event in all_events(ledger, study_id)
+                if event.kind is EventKind.TRIAL_DONE
             )
             assert len(done) == 8
             assert set(done.values()) == {1}

@@ -35,7 +35,7 @@ from workers.records import RecordStore
 
 log = logging.getLogger("warmup_bench.driver")
 
-TURN_S, TURN_OF_EACH_S, LONGEST_TURN_S = 1.0, 0.02, 5.0
+TURN_S, TURN_OF_EACH_S, LONGEST_TURN_S = 1.0, 0.02, 3.0
 """A trainer reports about this often; cancel and preemption are obeyed between its turns. Where there are many, each
 reports less often: so many reports a second, whatever their number, are what one driver and one ledger take in."""
 POLL_S = 0.25
