@@ -21,13 +21,14 @@ from workers.cluster.orders import PackOrder, Progress, TrainerFacts
 from workers.cluster.planning import StudyTrials, datasets_of, has_plans, in_turn, pack_task, planned_facts, write_plans
 from workers.cluster.ray_processes import RayLost
 from workers.cluster.replanning import halves, parts, smaller
+from workers.cluster.reporting import durable, receipt
 from workers.cluster.sharing import Share
 from workers.cluster.slots import Slot, Slots, lost_its_node, ran_out_of_memory
 from workers.cluster.spending import Spending
 from workers.cluster.steady_ledger import SteadyLedger
 from workers.cluster.stopping import StopRequest
 from workers.inspecting import recall
-from workers.ledger.inputs import NewPack, PackProgress, Receipt
+from workers.ledger.inputs import NewPack
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import PackRow, PackState
 from workers.places import Places
@@ -259,7 +260,7 @@ class Driver:
 
     def _commit_finished(self, finished: list[tuple[Slot, Progress]]) -> None:
         if finished:
-            receipts = [_receipt(progress) for _, progress in finished]
+            receipts = [receipt(progress) for _, progress in finished]
             self._ledger.commit_receipts(self._study_id, self._fence, receipts)
         for slot, progress in finished:
             slot.pack = None
@@ -302,8 +303,7 @@ class Driver:
     def _record(self, reports: list[Progress]) -> None:
         if not reports:
             return
-        told = [PackProgress(each.pack_id, each.attempt, each.manifest, each.checkpoint, each.step) for each in reports]
-        noted = self._ledger.record_progress(self._study_id, self._fence, told)
+        noted = self._ledger.record_progress(self._study_id, self._fence, [durable(each) for each in reports])
         for progress in reports:
             if progress.pack_id in noted:
                 self._lost_nodes.pop(progress.pack_id, None)
@@ -387,16 +387,3 @@ class Driver:
         if self._ledger.hears_cancel(self._study_id):
             return CANCELLED
         return self._place_error or self._stop.reason
-
-
-def _receipt(progress: Progress) -> Receipt:
-    assert progress.results is not None
-    return Receipt(
-        pack_id=progress.pack_id,
-        attempt=progress.attempt,
-        manifest=progress.manifest,
-        results=progress.results,  # type: ignore[arg-type]
-        seconds=progress.seconds,
-        steps=progress.step,
-        timed_steps=progress.timed_steps,
-    )
