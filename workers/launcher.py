@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import marks
-from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, PLUGINS, Places
+from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, PLUGINS, Places, database_url
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_NOT_MINE, EXIT_RAY_LOST, EXIT_NO_PLACE, EXIT_NO_CLUSTER = 0, 2, 3, 4, 5, 6, 7
 """A driver's exit status: final; failed, and it has said why (1 is what an interpreter or a library ends a process
@@ -173,7 +173,15 @@ def ray_environment(token: str | None = None) -> dict[str, str]:
 
 
 def _places(places: Places) -> dict[str, str]:
-    return {LEDGER: places.ledger} | ({PLUGINS: os.pathsep.join(map(str, places.plugins))} if places.plugins else {})
+    return _ledger_of(places) | ({PLUGINS: os.pathsep.join(map(str, places.plugins))} if places.plugins else {})
+
+
+def _ledger_of(places: Places) -> dict[str, str]:
+    """By the file that names it, where this process was told so: no password then stands in an environment."""
+    file = os.environ.get(DATABASE_URL_FILE)
+    if file and places.ledger == database_url({DATABASE_URL_FILE: file}):
+        return {DATABASE_URL_FILE: file}
+    return {LEDGER: places.ledger}
 
 
 def _start(

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from schemas.errors import PlaceError, PlaceRefused
 from service.requests import check_workers
 from workers.cores import num_cores
-from workers.launcher import child_environment, module_command
-from workers.places import DATABASE_URL, DATABASE_URL_FILE, Places, database_url
+from workers.launcher import child_environment, module_command, start_publisher
+from workers.places import DATABASE_URL, DATABASE_URL_FILE, LEDGER, Places, database_url
 from workers.writable import why_unwritable
 
 
@@ -148,3 +149,17 @@ def test_a_child_is_told_its_ledger_and_reads_no_database_url(monkeypatch: pytes
     monkeypatch.setenv(DATABASE_URL, URL)
     monkeypatch.setenv(DATABASE_URL_FILE, "/x")
     assert not {DATABASE_URL, DATABASE_URL_FILE} & set(child_environment())
+
+
+def test_a_child_is_told_the_ledger_by_the_file_that_named_it(monkeypatch, tmp_path):
+    file, started = tmp_path / "url", []
+    file.write_text("postgresql+psycopg://user:secret@host/ledger\n")
+    monkeypatch.setenv(DATABASE_URL_FILE, str(file))
+    monkeypatch.setattr("workers.launcher.subprocess.Popen", lambda *_, env, **__: started.append(env))
+    named = Places.resolve(home=str(tmp_path), ledger=database_url())
+    start_publisher("0123456789abcdef", named, follow=False)
+    start_publisher("0123456789abcdef", replace(named, ledger=str(tmp_path / "ledger.sqlite")), follow=False)
+    by_file, by_place = started
+    assert by_file[DATABASE_URL_FILE] == str(file)
+    assert "secret" not in " ".join(by_file.values())
+    assert (by_place[LEDGER], DATABASE_URL_FILE in by_place) == (str(tmp_path / "ledger.sqlite"), False)

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             records=options.records,
             data=options.data,
             tracking_uri=options.tracking_uri,
-            ledger=os.environ.get(LEDGER) or (_shared_ledger() if options.cluster else None),
+            ledger=os.environ.get(LEDGER) or (_shared_ledger() if options.cluster else database_url()),
             plugins=[path for path in os.environ.get(PLUGINS, "").split(os.pathsep) if path],
         )
         ground = _ground(options)

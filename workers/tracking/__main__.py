@@ -15,7 +15,7 @@ import stamina
 
 from schemas.errors import StaleFence, WarmupBenchError
 from workers.ledger.ledger import Ledger
-from workers.places import LEDGER, Places
+from workers.places import LEDGER, Places, database_url
 from workers.tracking.loop import PublishingState, run_publisher
 from workers.tracking.places import open_tracker
 from workers.tracking.publisher import Publisher
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         records=options.records,
         data=options.data,
         tracking_uri=options.tracking_uri,
-        ledger=os.environ.get(LEDGER),
+        ledger=os.environ.get(LEDGER) or database_url(),
     )
     if places.tracking_uri is None:
         return EXIT_CURRENT
