@@ -132,7 +132,21 @@ def plan_request(
 def notes(request: Request) -> list[str]:
     """What a person should know before it trains: which trials are not stacked, and which probe points are left out."""
     alone = [f"unstacked: {why} ({pair}): its trials train one by one" for pair, why in request.unstacked().items()]
-    return alone + thinning_notes(request)
+    return alone + averaging_notes(request) + thinning_notes(request)
+
+
+def averaging_notes(request: Request) -> list[str]:
+    """Optimizers that average their iterates in the place of a decay, and have one as well."""
+    pairs = {
+        (trial.optimizer.name or trial.optimizer.kind, trial.schedule.decay.kind)
+        for trial in request.trials
+        if trial.optimizer.kind == "schedule_free_adamw" and trial.schedule.decay.kind != "constant"
+    }
+    return [
+        f"optimizer {name} averages its iterates in the place of a decay (arXiv 2405.15682), and has decay {decay} as"
+        " well; decay constant is what its paper means"
+        for name, decay in sorted(pairs)
+    ]
 
 
 def thinning_notes(request: Request) -> list[str]:

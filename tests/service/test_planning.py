@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import DataMissing
 from service.cli.plan import counted, lines_of
-from service.planning import plan_study, thinning_notes
+from service.planning import averaging_notes, plan_study, thinning_notes
 from service.requests import accept
 from tests.cluster.conftest import make_house  # noqa: F401 - a fixture
 from tests.e2e.specs import digits
@@ -44,6 +44,15 @@ def test_what_the_budget_leaves_out_is_said_for_each_kind_of_trial(places: Place
     assert f"thinned     {expected}" in said(document, places)
     assert thinning_notes(accept(document, places)) == [expected]
     assert thinning_notes(accept(document | {"probe_budget": 9.0}, places)) == []
+
+
+def test_an_average_in_the_place_of_a_decay_beside_a_decay_is_said(places) -> None:
+    document = digits(40)
+    document["optimizers"] = [{"name": "free", "kind": "schedule_free_adamw", "peak_lrs": {"values": [0.01]}}]
+    (note,) = averaging_notes(accept(document, places))
+    assert note.startswith("optimizer free averages its iterates in the place of a decay (arXiv 2405.15682), and has")
+    document["schedules"] = [schedule | {"decay": {"kind": "constant"}} for schedule in document["schedules"]]
+    assert averaging_notes(accept(document, places)) == []
 
 
 def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:
