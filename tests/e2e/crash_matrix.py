@@ -5,14 +5,16 @@ status 1 where anything differs from the study in peace.
 """
 
 import argparse
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -95,10 +97,16 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, str]]:
     store = f"sqlite:///{folder / 'mlflow.sqlite'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
+    own = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
-        server[:] = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+        # A session of its own, as it starts others: they are killed with it.
+        server[:] = [
+            subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=own, start_new_session=True
+            )
+        ]
         pid_file.write_text(str(server[0].pid))
 
     def mind() -> None:
@@ -115,7 +123,8 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, str]]:
     finally:
         over.set()
         minding.join()
-        server[0].kill()
+        with suppress(ProcessLookupError):
+            os.killpg(server[0].pid, signal.SIGKILL)
         server[0].wait()
 
 

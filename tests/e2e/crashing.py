@@ -57,7 +57,7 @@ def strike(victim: str) -> None:
     from workers import marks
 
     if victim == "mlflow":
-        os.kill(int(Path(os.environ[SERVER_PID]).read_text()), signal.SIGKILL)
+        os.killpg(int(Path(os.environ[SERVER_PID]).read_text()), signal.SIGKILL)
         return
     marked = list(marks.marked(marks.STUDY, os.environ[marks.STUDY]))
     found = [process.pid for process in marked if _is_of(process, victim)]
