@@ -15,6 +15,7 @@ from workers.data import scan
 from workers.launcher import child_environment
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
+from workers.places import LEDGER
 from workers.planning import expand_trials
 from workers.studies import create_study, publish_data
 
@@ -62,7 +63,7 @@ def _driven(home: Path, environment: dict[str, str]) -> float:
     with Ledger.open(home) as ledger:
         publish_data(ledger, home / "data")
         row = create_study(ledger, study, expand_trials(study, {facts.kind: facts for facts in scan(None)}))
-    places = {"WARMUP_BENCH_HOME": str(home), "MLFLOW_TRACKING_URI": "none"}
+    places = {"WARMUP_BENCH_HOME": str(home), LEDGER: str(home / "ledger.sqlite"), "MLFLOW_TRACKING_URI": "none"}
     command = [sys.executable, "-P", "-m", "workers.cluster", "--study", row.id, "--cluster"]
     with (home / "driver.log").open("w") as log:
         done = subprocess.run(

@@ -4,6 +4,7 @@ import sys
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from schemas.study import parse_study
 from schemas.trials import Outcome
@@ -56,7 +57,7 @@ def contract_app(tmp_path, ledger_place, monkeypatch):
         _, key = ledger.create_key("contract", ["read", "submit"], OWNER)
         _make_diverged_study(ledger)
         yield create_app(Settings(places=places, key_cache_s=10), ledger), key
-        configure_logging()
+        structlog.reset_defaults()
 
 
 def _make_diverged_study(ledger):

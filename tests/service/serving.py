@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import structlog
 import uvicorn
 
 from service.app import create_app
@@ -62,8 +63,11 @@ def serving(ledger: Ledger, places: Places, **settings: Any) -> Iterator[Service
     """Serve an application on that ledger until the block ends."""
     configure_logging()
     app = create_app(Settings(places=places, **settings), ledger)
-    with served(app) as url:
-        yield Service(app, ledger, url)
+    try:
+        with served(app) as url:
+            yield Service(app, ledger, url)
+    finally:
+        structlog.reset_defaults()  # the stream is this test's alone
 
 
 @contextmanager
