@@ -11,10 +11,11 @@ from commands import on_two_cores
 from specs import one_step
 
 from schemas.study import parse_study
+from tests.e2e.commands import all_events
 from workers.data import scan
 from workers.launcher import child_environment, ray_environment
 from workers.ledger.ledger import Ledger
-from workers.ledger.rows import EventKind, EventRow
+from workers.ledger.rows import EventKind
 from workers.planning import expand_trials
 from workers.studies import create_study, publish_data
 
@@ -58,7 +59,7 @@ def _run(home: Path, num_slots: int, num_trials: int) -> dict[str, float]:
 
 def _figures(home: Path, study_id: str, num_slots: int, said: dict[str, Any]) -> dict[str, float]:
     with Ledger.open(home, create=False) as ledger:
-        events = _events(ledger, study_id)
+        events = all_events(ledger, study_id)
         num_trials, num_packs = ledger.counts(study_id)["done"], len(ledger.packs(study_id))
     started = [event.at.timestamp() for event in events if event.kind is EventKind.PACK_STARTED]
     ended = [event.at.timestamp() for event in events if event.kind is EventKind.PACK_DONE]
@@ -78,10 +79,3 @@ def _figures(home: Path, study_id: str, num_slots: int, said: dict[str, Any]) ->
         "driver_mb": said["max_rss_mb"],
         "ledger_mb": sum(path.stat().st_size for path in home.glob("ledger.sqlite*")) / 1e6,
     }
-
-
-def _events(ledger: Ledger, study_id: str) -> list[EventRow]:
-    found: list[EventRow] = []
-    while page := ledger.events(study_id, after=found[-1].seq if found else 0):
-        found += page
-    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.e2e.commands import all_events
 from workers.launcher import child_environment
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
@@ -101,10 +102,6 @@ def _as_file(spec: dict[str, Any] | str, folder: Path) -> str:
 
 
 def _events(home: Path, began_s: float) -> list[tuple[EventKind, float]]:
-    found, after = [], 0
     with Ledger.open(home, create=False) as ledger:
         (study,), _ = ledger.list_studies()
-        while page := ledger.events(study.id, after=after):
-            found += [(event.kind, event.at.timestamp() - began_s) for event in page]
-            after = page[-1].seq
-    return found
+        return [(event.kind, event.at.timestamp() - began_s) for event in all_events(ledger, study.id)]

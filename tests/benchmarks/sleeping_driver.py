@@ -85,7 +85,7 @@ class Sleeper:
         self.greet, self.advance = _Method(host.greet, number), _Method(host.advance, number)
 
 
-def install(num_slots: int, seconds: float) -> None:
+def install(seconds: float) -> None:
     """Trainers that sleep, in the place of those that train."""
     kill, facts = ray.kill, facts_without_trainer("cpu")
     hosts: list[Any] = []
@@ -125,7 +125,7 @@ def main() -> int:
     from workers.cluster.__main__ import main as drive
 
     num_slots, seconds, *arguments = sys.argv[1:]
-    install(int(num_slots), float(seconds))
+    install(float(seconds))
     began = time.monotonic()
     status = drive([*arguments, "--workers", num_slots, "--tracking-uri", "none"])
     used = resource.getrusage(resource.RUSAGE_SELF)

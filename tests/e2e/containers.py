@@ -187,10 +187,9 @@ class Fleet:
         self._lock = threading.Lock()
         self._hub = f"{self._mark}-hub"
         _ip("netns", "add", self._hub)
-        for name, number in self._numbers.items():
+        for number in self._numbers.values():
             _ip("-n", self._hub, "link", "add", f"net{number}", "type", "bridge")
             _ip("-n", self._hub, "link", "set", f"net{number}", "up")
-            del name
         self._minding = threading.Thread(target=self._mind, name="fleet")
         self._minding.start()
 
