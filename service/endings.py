@@ -6,9 +6,10 @@ from pathlib import Path
 
 from workers.launcher import EXIT_DONE, EXIT_NO_CLUSTER, EXIT_NO_PLACE, EXIT_RAY_LOST, EXIT_STOPPED
 
-NOT_STARTED, JOB_GONE, JOB_LOST = 1_000, 1_001, 1_002
+NOT_STARTED, JOB_GONE, JOB_LOST, CANNOT_BEGIN = 1_000, 1_001, 1_002, 1_003
 """Beside exit statuses, which are below 256: the cluster had no room for the driver in time; the cluster does not know
-its job any more; the cluster has lost it with its node, or could not run it."""
+its job any more; the cluster has lost it with its node, or could not run it; its command has failed before it was the
+study's driver."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ class Ending:
             )
         elif status == JOB_LOST:
             what = "the cluster has lost the driver (its node is gone, or could not start it)"
+        elif status == CANNOT_BEGIN:
+            what = (
+                "the node that the driver was sent to could not begin with it (check that `python` there has this program,"
+                " of the controller's version)"
+            )
         elif status < 0:
             what = f"the driver was killed (signal {-status})"
         elif status in (EXIT_DONE, EXIT_STOPPED):
             what = "the driver has ended before its study"
         else:
             return cls(f"the driver ended with status {status}", False, log)
-        return cls(what, True, log, is_place=status in (EXIT_NO_PLACE, EXIT_NO_CLUSTER))
+        return cls(what, True, log, is_place=status in (EXIT_NO_PLACE, EXIT_NO_CLUSTER, CANNOT_BEGIN))
 
     def reason(self, launches: int) -> str:
         """Why the study is given up. Not what the log says: that may be much, and of no use to who reads the study."""

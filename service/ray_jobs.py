@@ -5,6 +5,8 @@ while. What did not answer is away, which says nothing about its jobs.
 """
 
 import json
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,9 +34,11 @@ LONGEST_S = 10.0
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 REASON = "the Ray cluster"
 ALLOWED = (
-    f"a Ray head of this program's version, and its token: see {FLAG} ({ADDRESS}), and {MODE} and {TOKEN_FILE} here and"
-    " on the cluster"
+    f"a Ray head of this program's version, of Ray and of Python, and its token: see {FLAG} ({ADDRESS}), and {MODE} and"
+    f" {TOKEN_FILE} here and on the cluster"
 )
+PYTHON_MATCHES = "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"
+"""Ray's own variable: `minor` where 3.11.7 may meet 3.11.9; without it, Ray and we refuse that."""
 
 
 class RayAway(LauncherAway):
@@ -110,7 +114,8 @@ class RayJobs:
         """Ask who is there.
 
         Raises:
-            RayRefused: it refuses our token, is no Ray, or is of another version. RayAway: it does not answer.
+            RayRefused: it refuses our token, is no Ray, or is of another version, of Ray or of Python. RayAway: it does
+                not answer.
         """
         answer = self._ask("GET", "/api/version")
         try:
@@ -120,7 +125,19 @@ class RayJobs:
         here = version("ray")
         if there != here:
             raise self._failed(RayRefused(f"Ray {shortened(str(there))} there, Ray {here} here"))
+        self._check_python(platform.python_version())
         self._is_checked = True
+
+    def _check_python(self, here: str) -> None:
+        # The Jobs API does not tell; the dashboard's other page does, of no public interface. Where it is missing, a
+        # driver says it that cannot attach.
+        answer = self._ask("GET", "/api/v0/cluster_metadata", accepted=(200, 404, 500))
+        try:
+            there = str(_mapping(answer)["data"]["pythonVersion"])
+        except (ValueError, KeyError, TypeError):
+            return
+        if not _same_python(there, here):
+            raise self._failed(RayRefused(f"Python {shortened(there)} there, Python {here} here"))
 
     def submit(self, submission_id: str, entrypoint: str, resources: Mapping[str, float]) -> bool:
         """Submit a job; False: there is one of that id already.
@@ -224,6 +241,12 @@ class RayJobs:
 
 def _away(reason: str, detail: str) -> RayAway:
     return RayAway(reason, f"{reason} ({detail}): check that its head runs, and {FLAG} ({ADDRESS})")
+
+
+def _same_python(there: str, here: str) -> bool:
+    """As Ray judges it for those that join a cluster."""
+    parts = 2 if os.environ.get(PYTHON_MATCHES) == "minor" else 3
+    return there.split(".")[:parts] == here.split(".")[:parts]
 
 
 def _mapping(answer: httpx.Response) -> dict[str, Any]:

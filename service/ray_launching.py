@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from schemas.problems import escaped
-from service.endings import JOB_GONE, JOB_LOST, NOT_STARTED
+from service.endings import CANNOT_BEGIN, JOB_GONE, JOB_LOST, NOT_STARTED
 from service.launched import LaunchedPublisher, LauncherAway
 from service.launching import Publishers
 from service.ray_jobs import Job, RayAway, RayJobs
-from workers.launcher import EXIT_DONE, EXIT_STOPPED
+from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from workers.ledger.rows import LeaseRow
 from workers.places import Places
 
@@ -34,6 +34,9 @@ RAISED = 3
 TAIL_LINES = 20
 SIGNALLED = 128
 """A shell's exit status for a command that a signal has ended, less the signal's number."""
+_NOT_BEGUN = frozenset({1, EXIT_FAILED, 126, 127})
+"""How a command ends that a shell cannot run, that is no module of its Python, or whose flags an older Python does not
+know. It is the study's own failure only where the driver had taken the run lease, which raises the attempt."""
 _NO_ROOM = frozenset({"JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"})
 
 
@@ -41,10 +44,16 @@ class JobDriver:
     """One job."""
 
     def __init__(
-        self, jobs: RayJobs, study_id: str, submission_id: str, clock: Callable[[], float], given_up: set[str]
+        self,
+        jobs: RayJobs,
+        study_id: str,
+        submission_id: str,
+        clock: Callable[[], float],
+        given_up: set[str],
+        has_begun: Callable[[], bool],
     ) -> None:
         self.submission_id = submission_id
-        self._given_up = given_up
+        self._given_up, self._has_begun = given_up, has_begun
         self.log = f"warmup-bench logs {study_id}"
         self._jobs, self._clock = jobs, clock
         self._status: int | None = None
@@ -77,7 +86,8 @@ class JobDriver:
             log.warning("the cluster does not know a driver any more", job=self.submission_id)
             self._status = JOB_GONE
         elif job.is_over:
-            self._status = _status(job)
+            status = _status(job)
+            self._status = status if status not in _NOT_BEGUN or self._has_begun() else CANNOT_BEGIN
             _say_how(job)
         elif self._is_unwanted and self._clock() >= self._stops_from:
             self._jobs.stop(self.submission_id)
@@ -115,11 +125,11 @@ class JobsLauncher:
         attempt = self._attempt_of(study_id) + 1
         for submission_id in _ids(study_id, attempt):
             if self._jobs.submit(submission_id, _entrypoint(study_id), {DRIVER_RESOURCE: 1}):
-                return self._driver(study_id, submission_id)
+                return self._driver(study_id, attempt, submission_id)
             job = self._jobs.job(submission_id)
             if job is not None and not job.is_over and submission_id not in self._given_up:
                 log.info("found the driver that was submitted before", study_id=study_id, job=submission_id)
-                return self._driver(study_id, submission_id)
+                return self._driver(study_id, attempt, submission_id)
         raise RayAway("the Ray cluster cannot start a job now", f"{MOST_TRIES} jobs of {study_id} have ended")
 
     def adopt(self, lease: LeaseRow) -> JobDriver | None:
@@ -130,7 +140,7 @@ class JobsLauncher:
                 if job is None:
                     break
                 if job.status == "RUNNING":
-                    return self._driver(lease.study_id, submission_id)
+                    return self._driver(lease.study_id, attempt, submission_id)
         return None
 
     def publish(self, study_id: str) -> LaunchedPublisher | None:
@@ -145,8 +155,11 @@ class JobsLauncher:
         self._publishers.stop()
         self._jobs.close()
 
-    def _driver(self, study_id: str, submission_id: str) -> JobDriver:
-        return JobDriver(self._jobs, study_id, submission_id, self._clock, self._given_up)
+    def _driver(self, study_id: str, attempt: int, submission_id: str) -> JobDriver:
+        def has_begun() -> bool:
+            return self._attempt_of(study_id) >= attempt
+
+        return JobDriver(self._jobs, study_id, submission_id, self._clock, self._given_up, has_begun)
 
 
 def _ids(study_id: str, attempt: int) -> Iterator[str]:

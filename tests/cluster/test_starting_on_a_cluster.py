@@ -1,16 +1,19 @@
 """A driver that a controller elsewhere has launched, on a node that lacks what it needs: that is no study's fault."""
 
 import logging
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import ray
+from ray._private.utils import check_version_info
 
 from schemas.trials import TrialState
 from workers.cluster import grounds
 from workers.cluster.__main__ import _drive, main
-from workers.cluster.cluster_ray import CannotAttach
+from workers.cluster.cluster_ray import CannotAttach, _first_cause
 from workers.cluster.grounds import ThisMachine
 from workers.cluster.heartbeat import Heartbeat
 from workers.cluster.ray_processes import RayLost
@@ -58,6 +61,13 @@ def test_a_database_without_the_study_is_another_one_than_the_controllers(
     assert main(["--study", STUDY, *arguments]) == status
     assert f"no study {STUDY} in this ledger" in caplog.text
     assert ("another database than the controller" in caplog.text) == (status == EXIT_NO_PLACE)
+
+
+def test_a_head_of_another_python_is_said_with_both_versions_and_without_an_address() -> None:
+    with pytest.raises(RuntimeError) as mismatch:
+        check_version_info({"ray_version": "2.60.0", "python_version": "3.9.1"}, "node 192.0.2.9:7")
+    here = f"Ray {ray.__version__} and Python {platform.python_version()}"
+    assert _first_cause(mismatch.value) == f"its head has Ray 2.60.0 and Python 3.9.1, this node's driver {here}"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ It speaks as `ray start --head` of Ray 2.60.0 with RAY_AUTH_MODE=token did, aske
 - Without a token 401 `Unauthorized: Missing authentication token`, with another one 403 `Forbidden: Invalid
   authentication token`, on every path; text/plain both.
 - `GET /api/version`: 200 `{"version": "4", "ray_version": "2.60.0", "ray_commit": ..., "session_name": ...}`.
+- `GET /api/v0/cluster_metadata`: 200 `{"result": true, "msg": "", "data": {"rayVersion": "2.60.0", "pythonVersion":
+  "3.11.7", "rayInitCluster": false}}`.
 - `POST /api/jobs/`: 200 `{"job_id": ID, "submission_id": ID}`; an id that there is, in whatever state: 500, text/plain,
   a traceback whose last words are `Job with submission_id ID already exists. Please use a different submission_id.`; an
   unknown field: 400 and a traceback.
@@ -18,6 +20,7 @@ It speaks as `ray start --head` of Ray 2.60.0 with RAY_AUTH_MODE=token did, aske
 """
 
 import json
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +57,9 @@ class FakeCluster:
 
     token: str | None = TOKEN
     ray_version: str = "2.60.0"
+    python_version: str = platform.python_version()
+    metadata_page: tuple[int, str] | None = None
+    """In the place of the page that tells it."""
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     broken: Exception | tuple[int, str] | None = None
@@ -80,6 +86,11 @@ class FakeCluster:
             return 403, TEXT, "Forbidden: Invalid authentication token"
         if (method, path) == ("GET", "/api/version"):
             return 200, JSON, json.dumps({"version": "4", "ray_version": self.ray_version})
+        if path == "/api/v0/cluster_metadata":
+            if self.metadata_page is not None:
+                return self.metadata_page[0], TEXT, self.metadata_page[1]
+            data = {"rayVersion": self.ray_version, "pythonVersion": self.python_version, "rayInitCluster": False}
+            return 200, JSON, json.dumps({"result": True, "msg": "", "data": data})
         if (method, path) == ("POST", "/api/jobs/"):
             return self._submitted(json.loads(body))
         name = path.removeprefix("/api/jobs/").removesuffix("/stop")

@@ -1,5 +1,6 @@
 """The Jobs API as a client sees it: what is an answer, what is away, what is refused; addresses and tokens."""
 
+import platform
 from importlib.metadata import version
 
 import httpx
@@ -112,6 +113,8 @@ def test_another_ray_and_what_is_no_ray_are_refused_at_first_and_when_a_head_was
     for answer in ((200, "<html>"), (200, "[]"), (200, "{}"), (404, "Not Found"), (302, "")):
         with pytest.raises(RayRefused):
             Asked(FakeCluster(broken=answer)).jobs.check()
+    with pytest.raises(RayRefused, match=r"got Python 3\.9\.1 there, Python 3\.\S+ here, allowed a Ray head of this"):
+        Asked(FakeCluster(python_version="3.9.1")).jobs.check()
     asked.submit("study-x-a1")
     asked.cluster.broken = (503, "")
     with pytest.raises(RayAway):
@@ -120,6 +123,19 @@ def test_another_ray_and_what_is_no_ray_are_refused_at_first_and_when_a_head_was
     asked.clock.now += 2.0
     with pytest.raises(RayRefused):
         asked.submit("study-y-a1")
+
+
+def test_pythons_are_told_apart_as_ray_does_it(monkeypatch):
+    there = f"{platform.python_version().rpartition('.')[0]}.99"
+    with pytest.raises(RayRefused, match=r"\.99 there"):
+        Asked(FakeCluster(python_version=there)).jobs.check()
+    monkeypatch.setenv("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
+    Asked(FakeCluster(python_version=there)).jobs.check()
+
+
+@pytest.mark.parametrize("page", [(404, "404: Not Found"), (500, "oops"), (200, "<html>"), (200, '{"data": null}')])
+def test_a_head_that_does_not_tell_its_python_leaves_that_to_the_driver(page):
+    Asked(FakeCluster(metadata_page=page)).jobs.check()
 
 
 def test_a_404_that_is_not_of_the_jobs_api_says_nothing_about_a_job(asked):

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service.controller import Controller, ControllerSettings
-from service.endings import JOB_GONE, JOB_LOST, NOT_STARTED
+from service.endings import CANNOT_BEGIN, JOB_GONE, JOB_LOST, NOT_STARTED
 from service.ray_address import RayAddress
 from service.ray_jobs import RayJobs
 from service.ray_launching import JobsLauncher
@@ -240,6 +240,10 @@ def test_a_job_that_ended_without_the_run_lease_leaves_its_attempt_to_the_next(h
     [
         (EXIT_NO_PLACE, "the ledger or the place of the records could not be used"),
         (EXIT_NO_CLUSTER, "the cluster did not take the driver (check the token"),
+        # no such module; `-P` to a Python before 3.11; no `python` at all
+        (1, "the node that the driver was sent to could not begin with it (check that `python`"),
+        (2, "the node that the driver was sent to could not begin with it"),
+        (127, "the node that the driver was sent to could not begin with it"),
     ],
 )
 def test_a_study_waits_for_what_cannot_be_used_however_often_it_was_tried_and_says_so(house, status, said):
@@ -261,6 +265,7 @@ def test_a_driver_that_says_it_failed_is_given_up_with_the_command_that_shows_it
     (study_id,) = queued(house.ledger)
     for _ in range(3):
         house.round(after_s=30.0)
+        house.come_up(study_id).end(EXIT_FAILED)
         house.job(study_id).end("FAILED", EXIT_FAILED)
         house.round()
     head = house.head(study_id)
@@ -272,7 +277,7 @@ def test_a_driver_that_says_it_failed_is_given_up_with_the_command_that_shows_it
     ("ended", "status"),
     [
         (("SUCCEEDED", 0), 0),
-        (("FAILED", EXIT_FAILED), EXIT_FAILED),
+        (("FAILED", EXIT_FAILED), CANNOT_BEGIN),
         (("FAILED", EXIT_RAY_LOST), EXIT_RAY_LOST),
         (("FAILED", EXIT_NOT_MINE), EXIT_NOT_MINE),
         (("FAILED", 137), -9),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -157,6 +158,10 @@ def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    versions = re.findall(r"^ *(?:Ray|Python): (\S+)", str(error), re.MULTILINE)
+    if len(versions) == 4:  # Ray's words for it take six lines, and name addresses
+        there, here = (f"Ray {versions[index]} and Python {versions[index + 1]}" for index in (0, 2))
+        return f"its head has {there}, this node's driver {here}"
     # Ray wraps a remote traceback into the text: what went wrong is its last line.
     return (lines[-1] if lines else type(error).__name__)[:300]
 
