@@ -42,8 +42,8 @@ class Ending:
             what = "the cluster has lost the driver (its node is gone, or could not start it)"
         elif status == CANNOT_BEGIN:
             what = (
-                "the node that the driver was sent to could not begin with it (check that `python` there has this program,"
-                " of the controller's version)"
+                "the node that the driver was sent to could not begin with it (check that `python` there has this"
+                " program, of the controller's version)"
             )
         elif status < 0:
             what = f"the driver was killed (signal {-status})"

@@ -1,9 +1,5 @@
 """A driver whose ledger is a file on its own disk: what its last copy names is there, and another node continues."""
 
-import os
-import signal
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +9,6 @@ from schemas.trials import TrialState
 from service.running import of_batch_job
 from tests.cluster.conftest import House, StopAfter
 from workers import launcher, marks
-from workers.cluster import leave
 from workers.cluster.aside import Aside
 from workers.cluster.study_logs import LogTail, StudyLogs
 from workers.ledger.ledger import Ledger
@@ -180,48 +175,3 @@ def test_a_driver_on_a_cluster_has_the_cluster_and_its_marks_and_no_users_module
     assert "study-1-a1" in found["RAY_JOB_CONFIG_JSON_ENV_VAR"]
     monkeypatch.setenv(marks.DRIVER, marks.IS_DRIVER)
     assert marks.DRIVER not in launcher.child_environment("s1"), "what a driver starts is none"
-
-
-WAITS_FOR_TERM = """
-import signal, sys, time
-def end(*_):
-    time.sleep(0.3)
-    sys.exit(3)
-signal.signal(signal.SIGTERM, end if len(sys.argv) == 1 else signal.SIG_IGN)
-print("up", flush=True)
-signal.pause()
-time.sleep(60)
-"""
-
-
-def started(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITS_FOR_TERM, *arguments],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
-
-
-def test_leaving_a_node_asks_its_drivers_alone_and_waits_until_they_have_saved(monkeypatch) -> None:
-    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")  # whatever else runs on this machine is left alone
-    with started(**{marks.DRIVER: marks.IS_DRIVER}) as driver, started(**{marks.STUDY: "s1"}) as trainer:
-        assert leave.main([]) == 0
-        assert (driver.wait(10), trainer.poll()) == (3, None)
-        trainer.kill()
-
-
-def test_a_driver_that_does_not_end_in_time_is_said(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")
-    with started("deaf", **{marks.DRIVER: marks.IS_DRIVER}) as driver:
-        assert leave.main(["--wait-s", "0.3"]) == 1
-        driver.send_signal(signal.SIGKILL)
-    assert "0 of 1 drivers" in capsys.readouterr().err
-
-
-def test_a_node_without_drivers_is_left_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(marks, "IS_DRIVER", f"test-{os.getpid()}")
-    assert leave.main([]) == 0
