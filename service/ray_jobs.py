@@ -7,8 +7,10 @@ while. What did not answer is away, which says nothing about its jobs.
 import json
 import os
 import platform
-import time
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -98,9 +100,8 @@ class RayJobs:
         self, address: RayAddress, clock: Callable[[], float], transport: httpx.BaseTransport | None = None
     ) -> None:
         self._address, self._clock = address, clock
-        self._http = httpx.Client(
-            base_url=address.url, timeout=TIMEOUT, transport=transport, trust_env=False, follow_redirects=False
-        )
+        self._transport = transport
+        self._http = self._client()
         self._away: LauncherAway | None = None
         self._not_before = clock()
         self._wait_s = FIRST_WAIT_S
@@ -109,6 +110,15 @@ class RayJobs:
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._address.url,
+            timeout=TIMEOUT,
+            transport=self._transport,
+            trust_env=False,
+            follow_redirects=False,
+        )
 
     def check(self) -> None:
         """Ask who is there.
@@ -204,15 +214,9 @@ class RayJobs:
     def _ask(self, method: str, path: str, body: Any = None, accepted: tuple[int, ...] = (200,)) -> httpx.Response:
         try:
             request = self._http.build_request(method, path, json=body, headers=self._address.headers())
-            answer = self._http.send(request, stream=True)
-            try:
-                content, until = bytearray(), time.monotonic() + LONGEST_S
-                for piece in answer.iter_bytes():
-                    content += piece
-                    if len(content) > LONGEST_ANSWER or time.monotonic() > until:
-                        raise self._failed(_away(f"{REASON} answers nonsense", "an answer that does not end"))
-            finally:
-                answer.close()
+            whole = self._in_time(request)
+        except TimeoutError as error:
+            raise self._failed(_away(f"{REASON} answers nonsense", "an answer that does not end")) from error
         except httpx.HTTPError as error:
             detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise self._failed(_away(f"{REASON} cannot be reached", detail)) from error
@@ -220,7 +224,6 @@ class RayJobs:
             if isinstance(error, LauncherAway):
                 raise
             raise self._failed(RayRefused(f"no token that can be sent ({error})")) from error
-        whole = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
         if whole.status_code in (401, 403):
             raise self._failed(RayRefused(f"another token ({whole.status_code}: {_last_line(whole.text)})"))
         if whole.status_code not in accepted:
@@ -228,6 +231,29 @@ class RayJobs:
             is_lasting = 300 <= whole.status_code < 500
             raise self._failed(RayRefused(detail) if is_lasting else _away(f"{REASON} cannot be used now", detail))
         return whole
+
+    def _in_time(self, request: httpx.Request) -> httpx.Response:
+        """The whole answer. httpx bounds each piece of it, and headers may come in as many as somebody likes: so it is
+        had beside, and given up with its connection.
+
+        Raises:
+            httpx.HTTPError: there is none. TimeoutError: it does not end.
+        """
+        answer: Future[httpx.Response] = Future()
+
+        def have(client: httpx.Client) -> None:
+            try:
+                answer.set_result(_whole(client, request))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=have, args=(self._http,), name="an answer of Ray's", daemon=True).start()
+        try:
+            return answer.result(LONGEST_S)
+        except TimeoutError:
+            given_up, self._http = self._http, self._client()
+            given_up.close()
+            raise
 
     def _failed(self, why: LauncherAway) -> LauncherAway:
         """Note that it is away, said once, and that whoever is there next is to be asked who it is."""
@@ -241,6 +267,16 @@ class RayJobs:
 
 def _away(reason: str, detail: str) -> RayAway:
     return RayAway(reason, f"{reason} ({detail}): check that its head runs, and {FLAG} ({ADDRESS})")
+
+
+def _whole(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    with closing(client.send(request, stream=True)) as answer:
+        content = bytearray()
+        for piece in answer.iter_bytes():
+            content += piece
+            if len(content) > LONGEST_ANSWER:
+                raise TimeoutError
+    return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
 
 
 def _same_python(there: str, here: str) -> bool:

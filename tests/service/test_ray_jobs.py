@@ -1,12 +1,18 @@
 """The Jobs API as a client sees it: what is an answer, what is away, what is refused; addresses and tokens."""
 
 import platform
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 
 import httpx
 import pytest
 
 from schemas.errors import SpecError
+from service import ray_jobs
 from service.ray_address import RayAddress, read_ray_address
 from service.ray_jobs import LONGEST_ANSWER, RayAway, RayJobs, RayRefused, connect
 from tests.service.driving import Clock
@@ -85,6 +91,33 @@ def test_whatever_is_no_answer_is_away_and_nothing_is_asked_for_a_while(asked, b
     asked.clock.now += 1.1
     assert asked.jobs.job("study-x-a1") is not None
     assert ("GET", "/api/version") in asked.cluster.asked[num_asked:], "who is back is asked who it is"
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
+def test_an_answer_that_drips_is_given_up_with_its_connection(begins, monkeypatch):
+    monkeypatch.setattr(ray_jobs, "LONGEST_S", 0.5)
+    is_closed = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(9999)
+        with connection, suppress(OSError):
+            connection.sendall(begins)
+            for _ in range(50):
+                connection.sendall(b"a")
+                time.sleep(0.1)
+            return
+        is_closed.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        dripping = thread.submit(lambda: drip(server.accept()[0]))
+        jobs = RayJobs(RayAddress(f"http://127.0.0.1:{server.getsockname()[1]}"), Clock())
+        began = time.monotonic()
+        with pytest.raises(RayAway, match="an answer that does not end"):
+            jobs.check()
+        assert time.monotonic() - began < 4.0
+        jobs.close()
+        dripping.result()
+    assert is_closed.is_set()
 
 
 def test_the_waits_grow_up_to_a_limit_and_begin_anew(asked):
