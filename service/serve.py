@@ -122,6 +122,10 @@ class ServeOptions:
             problems.append(Problem("--port", str(self.port), "0 (any free one) to 65535"))
         if self.workers is not None and self.workers < 1:
             problems.append(Problem("--workers", str(self.workers), "1 or more"))
+        elif self.ray is not None and self.only == "controller" and self.workers is not None:
+            there = "trainers run on the cluster, and WARMUP_BENCH_MAX_TRAINERS on its nodes bounds them"
+            allowed = f"nothing beside {FLAG}: {there}"
+            problems.append(Problem("--workers", str(self.workers), allowed))
         elif self.ray is not None and self.max_running is not None and self.max_running < 1:
             problems.append(Problem("--max-running", str(self.max_running), "1 or more"))
         elif self.ray is None and self.max_running is not None and not 1 <= self.max_running <= self.num_workers:

@@ -1,6 +1,7 @@
 """Where things lie: home, ledger, records, data, tracker. Flags win over the environment, the environment over home."""
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -129,16 +130,25 @@ def database_url(environment: Mapping[str, str] = os.environ, flag: str | None =
     A file keeps the password out of the environment, which others may read. What it holds is never shown.
 
     Raises:
-        PlaceRefused: the flag is empty, both variables are set, or the file cannot be read as one line.
+        PlaceRefused: the flag is empty, both variables are set, the file cannot be read as one line, or what was found
+            is no URL: not a path either, or a wrong file's password would be the name of a new ledger.
     """
     if flag is not None:
         if not flag:
             raise _refused("--database-url", "''", "no address", _URL_EXAMPLE)
-        return flag
-    value, file = environment.get(DATABASE_URL), environment.get(DATABASE_URL_FILE)
+        return _url("--database-url", flag)
+    value, file = environment.get(DATABASE_URL, "").strip(), environment.get(DATABASE_URL_FILE)
     if value and file:
         raise _refused(DATABASE_URL_FILE, file, f"{DATABASE_URL} is set too", "one of the two variables")
-    return _one_line(DATABASE_URL_FILE, file, _URL_EXAMPLE) if file else value or None
+    if file:
+        return _url(f"{DATABASE_URL_FILE} {file}", _one_line(DATABASE_URL_FILE, file, _URL_EXAMPLE))
+    return _url(DATABASE_URL, value) if value else None
+
+
+def _url(what: str, text: str) -> str:
+    if not re.match(r"[a-z][a-z0-9+]*://", text):
+        raise PlaceRefused(str(Problem(what, "something that is no URL", _URL_EXAMPLE)))
+    return text
 
 
 def _one_line(what: str, file: str, holds: str) -> str:

@@ -43,12 +43,19 @@ def test_a_node_that_names_no_database_is_no_fault_of_the_study(node: Path, capl
     assert not list(node.iterdir()), "and no ledger is made that nobody looks at"
 
 
-@pytest.mark.parametrize("text", ["postgresql://user:hush@host:no-port/name", "://"])
-def test_a_url_that_is_none_is_said_without_what_it_holds(text, node, monkeypatch, caplog) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("postgresql://user:hush@host:no-port/name", "the database URL cannot be read"),
+        ("://", "got something that is no URL"),
+        ("hush", "got something that is no URL"),
+    ],
+)
+def test_a_url_that_is_none_is_said_without_what_it_holds(text, said, node, monkeypatch, caplog) -> None:
     (node / "url").write_text(text)
     monkeypatch.setenv(DATABASE_URL_FILE, str(node / "url"))
     assert main(["--study", STUDY, "--cluster"]) == EXIT_NO_PLACE
-    assert "the database URL cannot be read" in caplog.text
+    assert said in caplog.text
     assert "hush" not in caplog.text
 
 

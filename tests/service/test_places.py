@@ -112,7 +112,7 @@ def test_the_databases_url_comes_from_the_flag_the_variable_or_the_file_that_one
     file.write_text(f"  {URL}\r\n")
     assert database_url({}) is None
     assert database_url({DATABASE_URL: "", DATABASE_URL_FILE: ""}) is None
-    assert database_url({DATABASE_URL: URL}) == URL
+    assert database_url({DATABASE_URL: URL}) == database_url({DATABASE_URL: f" {URL}\n"}) == URL
     assert database_url({DATABASE_URL_FILE: str(file)}) == URL
     both = {DATABASE_URL: URL, DATABASE_URL_FILE: str(file)}
     assert database_url(both, "postgresql://flag/x") == "postgresql://flag/x"
@@ -120,6 +120,10 @@ def test_the_databases_url_comes_from_the_flag_the_variable_or_the_file_that_one
         database_url(both)
     with pytest.raises(PlaceRefused, match=r"^--database-url: got '': no address"):
         database_url({}, "")
+    for wrong in ({DATABASE_URL: "secret"}, {}):
+        with pytest.raises(PlaceRefused, match="got something that is no URL, allowed postgresql") as refused:
+            database_url(wrong, None if wrong else "secret")
+        assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,9 @@ def test_the_databases_url_comes_from_the_flag_the_variable_or_the_file_that_one
         (b"postgresql://secret\x1b[2J", "more than one line of printable text"),
         (b"x" * 10_000, "more than one line"),
         (b"postgresql://secret\xff", "no UTF-8"),
+        (b"secret", "something that is no URL"),
+        (b"secret words/x", "something that is no URL"),
+        (b'"postgresql://secret"', "something that is no URL"),
     ],
 )
 def test_a_file_without_one_url_is_refused_and_what_it_holds_is_not_shown(

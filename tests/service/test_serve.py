@@ -41,6 +41,10 @@ DATABASE, RAY = "postgresql+psycopg://nobody@nowhere/x", RayAddress("http://ray-
             r"--ray-address: got http://ray-head:8265, allowed with --database-url or WARMUP_BENCH_DATABASE_",
         ),
         ({"ray": RAY, "database_url": DATABASE, "max_running": 0}, "--max-running: got 0, allowed 1 or more"),
+        (
+            {"ray": RAY, "database_url": DATABASE, "only": "controller", "workers": 4},
+            "--workers: got 4, allowed nothing beside --ray-address.*WARMUP_BENCH_MAX_TRAINERS",
+        ),
         ({"ray": RAY, "database_url": DATABASE, "start_timeout_s": 0}, "--start-timeout-s: got 0, allowed 1 or more"),
     ],
 )
