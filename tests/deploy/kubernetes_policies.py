@@ -136,6 +136,9 @@ def availability(objects: list[Json]) -> Iterator[str]:
             kept = any(b["minAvailable"] >= 1 and matches(b["selector"], labels) for b in budgets)
             if thing["spec"]["replicas"] < 2 or not kept:
                 yield "api: gone while a node is drained"
+            hook = thing["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+            if not hook or hook["exec"]["command"][0] != "sleep":
+                yield "api: closes before the Service has stopped sending to it"
 
 
 POLICIES = (images, privileges, limits, probes, secrets, doors, ray, availability)

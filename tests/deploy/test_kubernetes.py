@@ -136,6 +136,7 @@ BROKEN = {
     "no hook": (policies.ray, CLUSTER, f"{WORKER}.template.spec.containers.0.lifecycle", {}),
     "no time to save": (policies.ray, CLUSTER, f"{WORKER}.template.spec.terminationGracePeriodSeconds", 30),
     "one API": (policies.availability, API, "spec.replicas", 1),
+    "an API that is sent to when it has closed": (policies.availability, API, f"{FIRST}.lifecycle", {}),
     "all APIs at once": (policies.availability, ("PodDisruptionBudget", "api"), "spec.minAvailable", 0),
 }
 

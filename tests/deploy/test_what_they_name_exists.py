@@ -77,7 +77,7 @@ def lines_of(program: str, where: str) -> list[list[str]]:
 
 @everywhere
 def test_every_line_is_of_a_program_that_is_in_the_image(where):
-    ours = {"warmup-bench", "mlflow", "ray", "python", "wget"}
+    ours = {"warmup-bench", "mlflow", "ray", "python", "wget", "sleep"}  # sleep is Debian's
     assert {line[0] for line in LINES[where]() if line} <= ours | FOREIGN
     assert "install --yes --no-install-recommends wget" in DOCKERFILE
 
@@ -392,6 +392,22 @@ def test_every_secret_is_made_at_installation_with_the_files_that_are_asked_for(
         assert used <= mounted, component
     asked |= {cluster["authOptions"]["secretName"] for cluster in ray_clusters(everything())}
     assert asked == set(there)
+
+
+KINDS = ("deployment", "statefulset", "service", "job", "raycluster", "rayjob", "pvc")
+
+
+def test_every_object_that_the_readme_names_is_there():
+    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
+    there = {(thing["kind"].lower(), thing["metadata"]["name"]) for thing in everything()}
+    there |= {("pvc", name) for kind, name in there if kind == "persistentvolumeclaim"}
+    named = set(re.findall(rf"\b({'|'.join(KINDS)})/([a-z0-9-]+)(?![a-z0-9.-])", text))
+    assert len({kind for kind, _ in named}) >= 5
+    assert named <= there
+    components = {component for _, component, _ in pods(everything())}
+    labelled = set(re.findall(r"component=([a-z0-9-]+)", text))
+    assert labelled
+    assert labelled <= components
 
 
 def test_the_study_of_the_job_is_one():
