@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from functools import cache
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -244,18 +245,30 @@ def test_ray_is_the_version_of_the_lock():
         assert [cluster["rayVersion"] for cluster in ray_clusters(rendered(folder))] == [version]
 
 
+def overlaid(folder: Path, resources: list[str], **more) -> list[dict]:
+    """What an overlay beside a copy of the files renders to."""
+    shutil.copytree(ROOT / "k8s", folder / "k8s")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "kustomization.yaml").write_text(json.dumps({"resources": resources} | more), encoding="utf-8")
+    kubectl = shutil.which("kubectl") or pytest.skip("kubectl is not installed")
+    done = run(kubectl, "kustomize", folder / "mine")
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_a_registry_of_ones_own_leaves_gpus_their_image(tmp_path):
+    [(name, new)] = re.findall(
+        r"kustomize edit set image ([\w-]+)=([\w/:-]+)", (ROOT / "k8s" / "README.md").read_text()
+    )
+    objects = overlaid(tmp_path, ["../k8s/overlays/gpu"], images=[{"name": name, "newName": new}])
+    used = {container["image"] for _, _, _, container in policies.containers(objects)}
+    assert {image for image in used if "warmup-bench" in image} == {f"{new}:0.1.0-cpu", f"{new}:0.1.0-cuda"}
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_a_store_of_ones_own_takes_the_place_of_ours(component, tmp_path, kubernetes):
     which = component.rpartition("-")[2]
-    folder = ROOT / "k8s"
-    shutil.copytree(folder, tmp_path / "k8s")
-    (tmp_path / "mine").mkdir()
-    overlay = {"resources": ["../k8s/base"], "components": [f"../k8s/{component}"]}
-    (tmp_path / "mine" / "kustomization.yaml").write_text(json.dumps(overlay), encoding="utf-8")
-    kubectl = shutil.which("kubectl") or pytest.skip("kubectl is not installed")
-    done = run(kubectl, "kustomize", tmp_path / "mine")
-    assert done.returncode == 0, done.stderr
-    objects = list(yaml.safe_load_all(done.stdout))
+    objects = overlaid(tmp_path, ["../k8s/base"], components=[f"../k8s/{component}"])
     assert not [
         thing for thing in objects if thing["kind"] in ("StatefulSet", "Service") and thing["metadata"]["name"] == which
     ]
