@@ -6,7 +6,8 @@ reaches the Jobs API may read what was submitted.
 """
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import structlog
 
@@ -14,7 +15,7 @@ from schemas.problems import escaped
 from service.endings import CANNOT_BEGIN, JOB_GONE, JOB_LOST, NOT_STARTED
 from service.launched import LaunchedPublisher, LauncherAway
 from service.launching import Publishers
-from service.ray_jobs import Job, RayAway, RayJobs
+from service.ray_jobs import Job, RayJobs
 from workers.launcher import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from workers.ledger.rows import LeaseRow
 from workers.places import Places
@@ -27,8 +28,6 @@ ASK_EVERY_S = 2.0
 """How often one job is asked after."""
 STOP_AGAIN_S = 15.0
 """A job that was asked to end and has not is asked again."""
-MOST_TRIES = 1_000
-"""Jobs of one attempt."""
 RAISED = 3
 """Attempts that are looked through: a cancel, or a study that is run on, raises the number while a job waits."""
 TAIL_LINES = 20
@@ -112,6 +111,8 @@ class JobsLauncher:
         self._jobs, self._attempt_of, self._clock = jobs, attempt_of, clock
         self._publishers = Publishers(places)
         self._given_up: set[str] = set()
+        self._ended: dict[str, tuple[int, int]] = {}
+        """Of a study, the attempt and how many jobs of it have ended: those are not gone through at each launch."""
 
     def begin(self, held: Sequence[LeaseRow]) -> None:
         """Nothing: what runs is found by its lease, what waits by its id."""
@@ -123,19 +124,33 @@ class JobsLauncher:
             LauncherAway: it may have been submitted all the same, and is found then.
         """
         attempt = self._attempt_of(study_id) + 1
-        for submission_id in _ids(study_id, attempt):
+        number = self._num_ended(study_id, attempt)
+        while True:
+            submission_id = _id(study_id, attempt, number)
             if self._jobs.submit(submission_id, _entrypoint(study_id), {DRIVER_RESOURCE: 1}):
                 return self._driver(study_id, attempt, submission_id)
             job = self._jobs.job(submission_id)
             if job is not None and not job.is_over and submission_id not in self._given_up:
                 log.info("found the driver that was submitted before", study_id=study_id, job=submission_id)
                 return self._driver(study_id, attempt, submission_id)
-        raise RayAway("the Ray cluster cannot start a job now", f"{MOST_TRIES} jobs of {study_id} have ended")
+            number += 1
+            self._ended[study_id] = (attempt, number)
+
+    def _num_ended(self, study_id: str, attempt: int) -> int:
+        of, number = self._ended.pop(study_id, (attempt, 0))
+        if of != attempt or number == 0:
+            return 0
+        # A head that was replaced knows none of them, and who looks for a driver there begins at the first.
+        if self._jobs.job(_id(study_id, attempt, number - 1)) is None:
+            return 0
+        self._ended[study_id] = (attempt, number)
+        return number
 
     def adopt(self, lease: LeaseRow) -> JobDriver | None:
         """As Launcher.adopt: the job that runs under the lease's attempt, or under one that was raised meanwhile."""
         for attempt in range(lease.fence, max(0, lease.fence - RAISED), -1):
-            for submission_id in _ids(lease.study_id, attempt):
+            for number in count():
+                submission_id = _id(lease.study_id, attempt, number)
                 job = self._jobs.job(submission_id)
                 if job is None:
                     break
@@ -162,12 +177,9 @@ class JobsLauncher:
         return JobDriver(self._jobs, study_id, submission_id, self._clock, self._given_up, has_begun)
 
 
-def _ids(study_id: str, attempt: int) -> Iterator[str]:
-    """Ids of the attempt's jobs: a job that has ended without the run lease leaves the attempt to the next one."""
-    first = f"study-{study_id}-a{attempt}"
-    yield first
-    for number in range(1, MOST_TRIES):
-        yield f"{first}.{number}"
+def _id(study_id: str, attempt: int, number: int) -> str:
+    """Of the attempt's jobs: one that has ended without the run lease leaves the attempt to the next one."""
+    return f"study-{study_id}-a{attempt}" + (f".{number}" if number else "")
 
 
 def _entrypoint(study_id: str) -> str:

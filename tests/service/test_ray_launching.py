@@ -235,6 +235,26 @@ def test_a_job_that_ended_without_the_run_lease_leaves_its_attempt_to_the_next(h
     assert house.cluster.of(study_id) == [f"study-{study_id}-a1{suffix}" for suffix in ("", ".1", ".2", ".3")]
 
 
+def test_a_study_that_has_waited_for_days_is_launched_and_keeps_no_other_from_it(house):
+    (study_id,) = queued(house.ledger)
+    for number in range(1_005):
+        name = f"study-{study_id}-a1" + (f".{number}" if number else "")
+        house.cluster.jobs[name] = FakeJob({"entrypoint": ""}, "FAILED", EXIT_NO_PLACE)
+    house.round()
+    assert house.cluster.of(study_id)[-1] == f"study-{study_id}-a1.1005"
+    house.job(study_id).end("FAILED", EXIT_NO_PLACE)
+    house.round()
+    asked = len(house.cluster.asked)
+    house.round(after_s=30.0)
+    assert house.cluster.of(study_id)[-1] == f"study-{study_id}-a1.1006"
+    assert len(house.cluster.asked) - asked <= 5, "those that have ended are not gone through again"
+    house.job(study_id).end("FAILED", EXIT_NO_PLACE)
+    house.round()
+    house.cluster.replace_head()
+    house.round(after_s=60.0)
+    assert house.cluster.of(study_id) == [f"study-{study_id}-a1"], "where the next controller looks for it"
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
