@@ -7,6 +7,7 @@ while. What did not answer is away, which says nothing about its jobs.
 import json
 import os
 import platform
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -116,7 +117,10 @@ class RayJobs:
             base_url=self._address.url,
             timeout=TIMEOUT,
             transport=self._transport,
+            # No proxy of the environment's: the cluster is near. Whom to trust is the system's to say, or what
+            # SSL_CERT_FILE names, where an authority of one's own has signed.
             trust_env=False,
+            verify=ssl.create_default_context(),
             follow_redirects=False,
         )
 

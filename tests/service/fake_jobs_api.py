@@ -21,6 +21,7 @@ It speaks as `ray start --head` of Ray 2.60.0 with RAY_AUTH_MODE=token did, aske
 
 import json
 import platform
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ class FakeCluster:
         return httpx.MockTransport(handle)
 
     @contextmanager
-    def served(self) -> Iterator[str]:
+    def served(self, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         """Its address, for another process or a client as it is."""
         cluster = self
 
@@ -161,9 +162,11 @@ class FakeCluster:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             server.server_close()

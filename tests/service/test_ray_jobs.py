@@ -2,11 +2,15 @@
 
 import platform
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
 import pytest
@@ -91,6 +95,37 @@ def test_whatever_is_no_answer_is_away_and_nothing_is_asked_for_a_while(asked, b
     asked.clock.now += 1.1
     assert asked.jobs.job("study-x-a1") is not None
     assert ("GET", "/api/version") in asked.cluster.asked[num_asked:], "who is back is asked who it is"
+
+
+def self_signed(folder: Path) -> Path:
+    """A file with a key and a certificate of 127.0.0.1."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, now - timedelta(1), now + timedelta(1))
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = made.add_extension(host, critical=True).sign(key, hashes.SHA256())
+    (file := folder / "certificate.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+def test_a_certificate_of_an_authority_of_ones_own_is_trusted_where_the_environment_names_it(tmp_path, monkeypatch):
+    file = self_signed(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    with FakeCluster().served(tls) as url:
+        with pytest.raises(RayAway, match="certificate verify failed"):
+            RayJobs(RayAddress(url, token_value=TOKEN), Clock()).check()
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        jobs = RayJobs(RayAddress(url, token_value=TOKEN), Clock())
+        jobs.check()
+        jobs.close()
 
 
 @pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
