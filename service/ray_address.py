@@ -24,6 +24,11 @@ class RayAddress:
     token_file: Path | None = None
     token_value: str | None = None
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is sent."""
+        return self.token_file is not None or bool(self.token_value)
+
     def headers(self) -> dict[str, str]:
         """What authenticates a request; empty where the cluster asks for nothing.
 

@@ -7,11 +7,7 @@ while. What did not answer is away, which says nothing about its jobs.
 import json
 import os
 import platform
-import ssl
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,25 +17,21 @@ import structlog
 
 from schemas.errors import Problem, SpecError
 from schemas.problems import shortened, show, show_place
+from service.bounded_http import BoundedHttp
 from service.launched import LauncherAway
 from service.ray_address import ADDRESS, FLAG, MODE, TOKEN_FILE, RayAddress
 
 log = structlog.get_logger("warmup_bench.controller")
 
-TIMEOUT = httpx.Timeout(5.0, connect=2.0)
-"""A head that lives answers within milliseconds, and a submission within a second."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 15.0
 """After a request that failed, before the next one; doubled each time."""
-LONGEST_ANSWER = 4_000_000
-"""Bytes. A job's message ends with 20,000 characters of its log."""
-LONGEST_S = 10.0
-"""Of one answer, however it drips."""
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 REASON = "the Ray cluster"
 ALLOWED = (
     f"a Ray head of this program's version, of Ray and of Python, and its token: see {FLAG} ({ADDRESS}), and {MODE} and"
     f" {TOKEN_FILE} here and on the cluster"
 )
+_IS_OPEN = f"asks nobody for a token, and whoever reaches it runs code there: set {MODE}=token on its nodes, too"
 PYTHON_MATCHES = "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"
 """Ray's own variable: `minor` where 3.11.7 may meet 3.11.9; without it, Ray and we refuse that."""
 
@@ -86,6 +78,8 @@ def connect(address: RayAddress, clock: Callable[[], float], say: Callable[[str]
     jobs = RayJobs(address, clock)
     try:
         jobs.check()
+        if address.has_token and jobs.is_open():
+            say(f"{show_place(address.url)} {_IS_OPEN}")
     except RayRefused as error:
         jobs.close()
         raise SpecError([Problem(f"{FLAG} ({ADDRESS})", f"{show_place(address.url)}: {error.got}", ALLOWED)]) from error
@@ -101,8 +95,7 @@ class RayJobs:
         self, address: RayAddress, clock: Callable[[], float], transport: httpx.BaseTransport | None = None
     ) -> None:
         self._address, self._clock = address, clock
-        self._transport = transport
-        self._http = self._client()
+        self._http = BoundedHttp(address.url, transport)
         self._away: LauncherAway | None = None
         self._not_before = clock()
         self._wait_s = FIRST_WAIT_S
@@ -111,18 +104,6 @@ class RayJobs:
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
-
-    def _client(self) -> httpx.Client:
-        return httpx.Client(
-            base_url=self._address.url,
-            timeout=TIMEOUT,
-            transport=self._transport,
-            # No proxy of the environment's: the cluster is near. Whom to trust is the system's to say, or what
-            # SSL_CERT_FILE names, where an authority of one's own has signed.
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            follow_redirects=False,
-        )
 
     def check(self) -> None:
         """Ask who is there.
@@ -141,6 +122,18 @@ class RayJobs:
             raise self._failed(RayRefused(f"Ray {shortened(str(there))} there, Ray {here} here"))
         self._check_python(platform.python_version())
         self._is_checked = True
+
+    def is_open(self) -> bool:
+        """Whether the cluster says that it asks for no token.
+
+        Raises:
+            RayRefused, RayAway: nobody can tell.
+        """
+        answer = self._ask("GET", "/api/authentication_mode", accepted=(200, 404, 500))
+        try:
+            return _mapping(answer).get("authentication_mode") == "disabled"
+        except ValueError:
+            return False
 
     def _check_python(self, here: str) -> None:
         # The Jobs API does not tell; the dashboard's other page does, of no public interface. Where it is missing, a
@@ -217,47 +210,21 @@ class RayJobs:
 
     def _ask(self, method: str, path: str, body: Any = None, accepted: tuple[int, ...] = (200,)) -> httpx.Response:
         try:
-            request = self._http.build_request(method, path, json=body, headers=self._address.headers())
-            whole = self._in_time(request)
+            answer = self._http.ask(method, path, body, self._address.headers())
         except TimeoutError as error:
             raise self._failed(_away(f"{REASON} answers nonsense", "an answer that does not end")) from error
         except httpx.HTTPError as error:
             detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise self._failed(_away(f"{REASON} cannot be reached", detail)) from error
         except (OSError, ValueError) as error:
-            if isinstance(error, LauncherAway):
-                raise
             raise self._failed(RayRefused(f"no token that can be sent ({error})")) from error
-        if whole.status_code in (401, 403):
-            raise self._failed(RayRefused(f"another token ({whole.status_code}: {_last_line(whole.text)})"))
-        if whole.status_code not in accepted:
-            detail = f"HTTP {whole.status_code}: {_last_line(whole.text)}"
-            is_lasting = 300 <= whole.status_code < 500
+        if answer.status_code in (401, 403):
+            raise self._failed(RayRefused(f"another token ({answer.status_code}: {_last_line(answer.text)})"))
+        if answer.status_code not in accepted:
+            detail = f"HTTP {answer.status_code}: {_last_line(answer.text)}"
+            is_lasting = 300 <= answer.status_code < 500
             raise self._failed(RayRefused(detail) if is_lasting else _away(f"{REASON} cannot be used now", detail))
-        return whole
-
-    def _in_time(self, request: httpx.Request) -> httpx.Response:
-        """The whole answer. httpx bounds each piece of it, and headers may come in as many as somebody likes: so it is
-        had beside, and given up with its connection.
-
-        Raises:
-            httpx.HTTPError: there is none. TimeoutError: it does not end.
-        """
-        answer: Future[httpx.Response] = Future()
-
-        def have(client: httpx.Client) -> None:
-            try:
-                answer.set_result(_whole(client, request))
-            except BaseException as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=have, args=(self._http,), name="an answer of Ray's", daemon=True).start()
-        try:
-            return answer.result(LONGEST_S)
-        except TimeoutError:
-            given_up, self._http = self._http, self._client()
-            given_up.close()
-            raise
+        return answer
 
     def _failed(self, why: LauncherAway) -> LauncherAway:
         """Note that it is away, said once, and that whoever is there next is to be asked who it is."""
@@ -273,16 +240,6 @@ def _away(reason: str, detail: str) -> RayAway:
     return RayAway(reason, f"{reason} ({detail}): check that its head runs, and {FLAG} ({ADDRESS})")
 
 
-def _whole(client: httpx.Client, request: httpx.Request) -> httpx.Response:
-    with closing(client.send(request, stream=True)) as answer:
-        content = bytearray()
-        for piece in answer.iter_bytes():
-            content += piece
-            if len(content) > LONGEST_ANSWER:
-                raise TimeoutError
-    return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
-
-
 def _same_python(there: str, here: str) -> bool:
     """As Ray judges it for those that join a cluster."""
     parts = 2 if os.environ.get(PYTHON_MATCHES) == "minor" else 3
@@ -294,11 +251,6 @@ def _mapping(answer: httpx.Response) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"no object: {show(found)}")
     return found
-
-
-def _plain(headers: httpx.Headers) -> dict[str, str]:
-    # The content is decoded by now.
-    return {"Content-Type": headers.get("Content-Type", "text/plain")}
 
 
 def _last_line(text: str) -> str:

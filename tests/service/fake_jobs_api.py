@@ -5,6 +5,7 @@ It speaks as `ray start --head` of Ray 2.60.0 with RAY_AUTH_MODE=token did, aske
 - Without a token 401 `Unauthorized: Missing authentication token`, with another one 403 `Forbidden: Invalid
   authentication token`, on every path; text/plain both.
 - `GET /api/version`: 200 `{"version": "4", "ray_version": "2.60.0", "ray_commit": ..., "session_name": ...}`.
+- `GET /api/authentication_mode`: 200 `{"authentication_mode": "token"}`, or `disabled`.
 - `GET /api/v0/cluster_metadata`: 200 `{"result": true, "msg": "", "data": {"rayVersion": "2.60.0", "pythonVersion":
   "3.11.7", "rayInitCluster": false}}`.
 - `POST /api/jobs/`: 200 `{"job_id": ID, "submission_id": ID}`; an id that there is, in whatever state: 500, text/plain,
@@ -87,6 +88,8 @@ class FakeCluster:
             return 403, TEXT, "Forbidden: Invalid authentication token"
         if (method, path) == ("GET", "/api/version"):
             return 200, JSON, json.dumps({"version": "4", "ray_version": self.ray_version})
+        if path == "/api/authentication_mode":
+            return 200, JSON, json.dumps({"authentication_mode": "token" if self.token else "disabled"})
         if path == "/api/v0/cluster_metadata":
             if self.metadata_page is not None:
                 return self.metadata_page[0], TEXT, self.metadata_page[1]

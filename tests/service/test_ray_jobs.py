@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from schemas.errors import SpecError
-from service import ray_jobs
+from service import bounded_http
+from service.bounded_http import LONGEST_ANSWER
 from service.ray_address import RayAddress, read_ray_address
-from service.ray_jobs import LONGEST_ANSWER, RayAway, RayJobs, RayRefused, connect
+from service.ray_jobs import RayAway, RayJobs, RayRefused, connect
 from tests.service.driving import Clock
 from tests.service.fake_jobs_api import TOKEN, FakeCluster
 
@@ -130,7 +131,7 @@ def test_a_certificate_of_an_authority_of_ones_own_is_trusted_where_the_environm
 
 @pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
 def test_an_answer_that_drips_is_given_up_with_its_connection(begins, monkeypatch):
-    monkeypatch.setattr(ray_jobs, "LONGEST_S", 0.5)
+    monkeypatch.setattr(bounded_http, "LONGEST_S", 0.5)
     is_closed = threading.Event()
 
     def drip(connection: socket.socket) -> None:
@@ -225,6 +226,20 @@ def test_a_start_is_refused_by_a_cluster_that_answers_and_goes_on_without_one_th
     assert url in line
     assert "check that its head runs" in line
     assert "studies stay queued until it answers" in line
+
+
+@pytest.mark.parametrize(("there", "num_said"), [(None, 1), (TOKEN, 0)])
+def test_a_token_that_the_cluster_asks_nobody_for_is_said(there, num_said):
+    said = []
+    with FakeCluster(token=there).served() as url:
+        connect(RayAddress(url, token_value=TOKEN), Clock(), said.append).close()
+        assert len(said) == num_said
+        assert all(
+            "asks nobody for a token" in line and "set RAY_AUTH_MODE=token on its nodes" in line for line in said
+        )
+        if there is None:
+            connect(RayAddress(url), Clock(), said.append).close()
+            assert len(said) == 1, "who sends none knows it"
 
 
 def test_an_address_comes_from_the_flag_or_the_variable_and_a_token_from_its_file(tmp_path):
