@@ -154,6 +154,7 @@ def _leave(story: Story, victim: str) -> None:
     (hook,) = story.service.services["ray-worker"]["pre_stop"]
     left = story.service.fleet.containers[victim].run([sys.executable, *hook["command"][1:]])
     assert left.returncode == 0, left.stderr
+    assert "was not closed for new drivers" not in left.stderr
     story.service.fleet.stop(victim)
     story.service.fleet.start(victim)
 

@@ -349,16 +349,18 @@ def test_a_driver_for_whom_there_is_no_room_in_time_gives_others_their_turn_and_
     assert len(house.cluster.of(first)) > 3, "another job each time, as the one before is to be stopped"
 
 
-def test_a_job_that_waits_for_room_is_taken_back_when_its_study_is_cancelled(house):
+@pytest.mark.parametrize(("status", "left"), [("PENDING", "PENDING"), ("RUNNING", "STOPPED")])
+def test_a_job_that_has_no_driver_yet_is_taken_back_when_its_study_is_cancelled(house, status, left):
     (study_id,) = queued(house.ledger)
     house.round()
+    house.job(study_id).status = status
     house.ledger.request_cancel(study_id)
     house.round()
     house.round()
     assert (house.head(study_id).state, house.job(study_id).num_stops) == ("cancelled", 1)
     assert house.controller.num_drivers == 0
     house.round(after_s=1_000.0)
-    assert len(house.cluster.jobs) == 1
+    assert [job.status for job in house.cluster.jobs.values()] == [left]
 
 
 def test_a_driver_that_does_not_obey_a_cancel_is_ended_though_the_cluster_was_away_at_first(house, running):
