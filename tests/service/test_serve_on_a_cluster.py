@@ -49,6 +49,10 @@ def test_a_cluster_that_will_not_have_us_is_refused_before_anything_is_opened(re
         assert "got " + url + ": Ray 2.9.0 there, Ray 2.60.0 here" in refused(
             "--ray-address", url, "--database-url", NO_DATABASE
         )
+    with FakeCluster(token=None, python_version="3.9.1").served() as url:
+        assert f"got {url}: Python 3.9.1 there, Python 3." in refused(
+            "--ray-address", url, "--database-url", NO_DATABASE
+        )
     assert not (tmp_path / "home" / "ledger.sqlite").exists()
 
 
