@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check contract crash composed bench format golden secrets lock clean
+.PHONY: demo test proof check contract crash composed bench format golden secrets lock clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -24,7 +24,12 @@ demo: $(STAMP)
 	@$(BIN)/warmup-bench run quickstart --home demo/home --out demo/quickstart
 
 test: $(STAMP)
-	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -m "not proof" -n 3 --dist loadfile --no-loadscope-reorder
+
+# What takes minutes a test: services, drivers, nodes and Rays that are killed while studies run, and statistics of many
+# draws. Before a release, and after a change of what these are about (half an hour).
+proof: $(STAMP)
+	@$(PYTEST) -m proof -n 2 --dist loadfile --no-loadscope-reorder
 
 # Format, lint, types, import contracts, and the quick tests of what needs no process, server or database of its own.
 QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results deploy)

@@ -26,7 +26,7 @@ from workers.planning import expand_trials
 from workers.records import RecordStore, SegmentRef
 from workers.studies import create_study, publish_data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 NUM_STEPS = 6_000
 GIVES_UP_S = 16.0

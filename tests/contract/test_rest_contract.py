@@ -48,6 +48,7 @@ def test_every_operation_keeps_its_contract(contract_app):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 class TestOnPostgres:
     @pytest.fixture
     def ledger_place(self, postgres_place):

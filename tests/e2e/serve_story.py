@@ -30,6 +30,12 @@ class Submitted:
     """One study that the command line submitted, followed and asked for its report; and what the client reads of it."""
 
     id: str
+    home: Path
+    key_mode: int
+    libraries: str
+    """What the process of the API has mapped."""
+    stopped: int
+    """Status after Ctrl-C."""
     followed: Ended
     reported: Ended
     folder: Path
@@ -53,7 +59,6 @@ class Story:
     """While this file is there, training is slow."""
     ids: dict[str, str] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
-    submitted: Submitted | None = None
 
     def drivers(self, name: str) -> list[int]:
         """Process ids of the drivers of a study."""
@@ -90,7 +95,6 @@ def told(home: Path) -> Iterator[Story]:
             _stop(story, second)
         with serve(home, "--workers", "2", pace=pace) as third:
             _lose_ray(story, third)
-            story.submitted = _submit(home, third)
             story.found["status of Ctrl-C"] = third.stop(signal.SIGINT)
         yield story
 
@@ -98,8 +102,6 @@ def told(home: Path) -> Iterator[Story]:
 def _share_and_cancel(story: Story, served: Served) -> None:
     """One study has all cores until another one comes; a third waits; the cancel of one gives its core to the third."""
     ids, found = story.ids, story.found
-    found["key mode"] = stat.S_IMODE((story.home / "serve.key").stat().st_mode)
-    found["libraries"] = Path(f"/proc/{served.process.pid}/maps").read_text(encoding="utf-8")
     ids["cancelled"] = served.submit(digits(ENDLESS, num_seeds=1, name="endless"))
     served.wait_for_steps(ids["cancelled"])
     wait_for(lambda: len(trainers_of_home(story.home)) == 2, "both cores to work")
@@ -159,6 +161,16 @@ def _lose_ray(story: Story, served: Served) -> None:
     story.found["continued"] = served.wait_until(story.ids["stopped"], "done")
 
 
+@contextmanager
+def submitted(home: Path) -> Iterator[Submitted]:
+    """One study submitted, followed and fetched; then Ctrl-C. At the end nothing runs any more."""
+    with ended_at_last(home):
+        with serve(home, "--workers", "2") as served:
+            one = _submit(home, served)
+            one.stopped = served.stop(signal.SIGINT)
+        yield one
+
+
 def _submit(home: Path, served: Served) -> Submitted:
     document = digits(40, num_seeds=1, name="submitted")
     # So large that it diverges: what is not finite has to come through.
@@ -174,6 +186,10 @@ def _submit(home: Path, served: Served) -> Submitted:
         (lost, *_) = [trial for trial in trials if trial.outcome == "diverged"]
         return Submitted(
             study_id,
+            home,
+            stat.S_IMODE((home / "serve.key").stat().st_mode),
+            Path(f"/proc/{served.process.pid}/maps").read_text(encoding="utf-8"),
+            -1,
             followed,
             reported,
             home / "studies" / study_id,

@@ -26,7 +26,7 @@ from tests.e2e.specs import analytic
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 SHORT, LONG = 2_000, 20_000
 """Steps. Each long study has some more, or it would take the trials of the one before."""

@@ -16,7 +16,7 @@ from tests.e2e.specs import digits
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, EventRow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 FLAGS = ("--home", "home", "--out", "out", "--workers", "1")
 

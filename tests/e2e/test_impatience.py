@@ -14,7 +14,7 @@ from tests.e2e.commands import Ended, as_file, command, ended, events_of, only_s
 from tests.e2e.specs import digits
 from workers.ledger.rows import EventKind
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 DRIVER = "-m workers.cluster"
 
 

@@ -8,7 +8,7 @@ import warmup_bench
 from tests.e2e.commands import command
 from tests.science.test_two_layer_linear import EXACT, LENGTHS, RANDOM
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 
 @pytest.fixture(scope="module")

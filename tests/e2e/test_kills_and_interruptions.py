@@ -25,7 +25,7 @@ from tests.e2e.specs import digits
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 NUM_STEPS = 4_000
 """At a second a hundred, the study cannot end between a step that was seen and the signal that follows it."""

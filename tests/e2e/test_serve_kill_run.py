@@ -19,7 +19,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.rows import EventKind, EventRow
 from workers.ledger.tables import studies, trials
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 SEED = int(os.environ.get("WARMUP_BENCH_SEED", "20251124"))
 SHORT = Plan(SEED, kill_s=15.0, kill_every_s=2.0, num_fake=9, num_real=1, drain_s=120.0)

@@ -17,7 +17,7 @@ from workers.cluster import ray_host
 from workers.shared_ray import PID, HostFacts, SharedRay, hold, host_lives
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 
 START = "import sys, pathlib; from workers.shared_ray import SharedRay; SharedRay(pathlib.Path(sys.argv[1]), 1).use()"

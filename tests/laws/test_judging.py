@@ -21,17 +21,19 @@ def answers(name, draws, **sizes):
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_without_a_law_none_is_found(name):
-    """10 draws each, of which at most one may err; 100 draws are the slow test below."""
+    """10 draws each, of which at most one may err; 100 draws are `make proof`'s."""
     assert answers(name, FEW)["supported"] <= 1
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("name", CONTROLS)
 def test_without_a_law_at_most_5_percent_of_100_draws_are_called_one(name):
     assert answers(name, MANY)["supported"] <= 0.05 * MANY
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("name", CONTROLS)
 def test_longer_runs_of_more_seeds_mislead_no_more(name):
     assert answers(name, 20, seeds=5, steps=40)["supported"] <= 1

@@ -54,6 +54,44 @@ def test_traced_and_direct_have_the_same_bits(activation, stacked):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(traced, direct, strict=True))
 
 
+@pytest.mark.parametrize("stacked", [True, False])
+def test_products_at_one_place_have_the_bits_of_the_whole_function(stacked):
+    trial_loss, num_parameters = classifier("tanh")
+    shape = (4, 9) if stacked else (9,)
+    batch = Batch((draw(*shape, 6), torch.arange(9).expand(shape) % 3), stacked, 9)
+    direct, traced = objectives(trial_loss, num_parameters)
+    traced.hvp(draw(4, num_parameters), batch, draw(4, num_parameters))
+    for scale in (1.0, 2.0):
+        params_NP = scale * draw(4, num_parameters)
+        product = traced.hvp_at(params_NP, batch)
+        for factor in (1.0, -3.0):
+            vectors_NP = factor * draw(num_parameters, 4).mT.contiguous()
+            assert torch.equal(product(vectors_NP), direct.hvp(params_NP, batch, vectors_NP))
+
+
+def test_what_no_vector_changes_is_computed_once():
+    traced = Traced(lambda x, y: (torch.tanh(x) * y,))
+    traced(draw(3), draw(3))
+    traced(draw(3), draw(3))
+    halves = traced._halves_of((draw(3), draw(3)))
+    (kept,) = halves.of_fixed(draw(3))
+    assert torch.equal(kept, torch.tanh(draw(3)))
+    assert torch.equal(traced.at(draw(3))(2 * draw(3))[0], torch.tanh(draw(3)) * (2 * draw(3)))
+
+
+def test_what_writes_into_its_own_values_may_be_asked_twice():
+    def function(x, y):
+        kept = torch.tanh(x)
+        kept.add_(y)
+        return (kept,)
+
+    traced = Traced(function)
+    for _ in range(3):
+        of_last = traced.at(draw(3))
+        assert torch.equal(of_last(draw(3))[0], torch.tanh(draw(3)) + draw(3))
+        assert torch.equal(of_last(2 * draw(3))[0], torch.tanh(draw(3)) + 2 * draw(3))
+
+
 def test_an_analytic_function_is_traced_too():
     function = build_function(Cosh(kind="cosh"))
     direct, traced = (read(o, Batch(), draw(3, 1).double()) for o in objectives(function.value, 1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vjp, vmap
 
-from workers.science.protocols import Batch, TrainingObjective, TrialLoss
+from workers.science.protocols import Batch, Product, TrainingObjective, TrialLoss
 from workers.science.streams import WORD
 from workers.science.tracing import Traced
 
@@ -49,20 +49,32 @@ class PackObjective:
 
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P], forward over reverse."""
-        return self._call("hvp", batch, params_NP, vectors_NP)[0]
+        return self.hvp_at(params_NP, batch)(vectors_NP)
 
-    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
-        """Products [N, P] with J^T L J: forward to the outputs, through the loss's Hessian there, and back."""
+    def hvp_at(self, params_NP: Tensor, batch: Batch) -> Product:
+        """`hvp` at one place: the loss's own passes are made once for all vectors."""
+        return self._product_at("hvp", params_NP, batch)
+
+    def gauss_newton_at(self, params_NP: Tensor, batch: Batch) -> Product:
+        """Products with J^T L J: forward to the outputs, through the loss's Hessian there, and back."""
         assert self._network is not None
-        return self._call("gauss_newton", batch, params_NP, vectors_NP)[0]
+        return self._product_at("gauss_newton", params_NP, batch)
 
-    def _call(self, what: str, batch: Batch, *stacked: Tensor) -> tuple[Tensor, ...]:
+    def _product_at(self, what: str, params_NP: Tensor, batch: Batch) -> Product:
+        of_vectors = self._traced(what, batch, (0, *self._batch_dims(batch), 0)).at(params_NP, *batch.tensors)
+        return lambda vectors_NP: of_vectors(vectors_NP)[0]
+
+    def _call(self, what: str, batch: Batch, params_NP: Tensor) -> tuple[Tensor, ...]:
+        return self._traced(what, batch, (0, *self._batch_dims(batch)))(params_NP, *batch.tensors)
+
+    def _batch_dims(self, batch: Batch) -> tuple[int | None, ...]:
+        return (0 if batch.stacked else None,) * len(batch.tensors)
+
+    def _traced(self, what: str, batch: Batch, in_dims: tuple[int | None, ...]) -> Traced:
         key = (what, len(batch.tensors), batch.stacked)
         if key not in self._batched:
-            in_dims = (0,) * len(stacked) + (0 if batch.stacked else None,) * len(batch.tensors)
-            function = vmap(self._of_one_trial(what), in_dims=in_dims)
-            self._batched[key] = Traced(function, enabled=self._trace)
-        return self._batched[key](*stacked, *batch.tensors)
+            self._batched[key] = Traced(vmap(self._of_one_trial(what), in_dims=in_dims), enabled=self._trace)
+        return self._batched[key]
 
     def _of_one_trial(self, what: str) -> Callable[..., tuple[Tensor, ...]]:
         trial_loss = self._trial_loss
@@ -81,7 +93,8 @@ class PackObjective:
             assert self._network is not None
             return _gauss_newton_of(self._network)
 
-        def hvp(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
+        def hvp(params_P: Tensor, *others: Tensor) -> tuple[Tensor]:
+            *batch, vector_P = others
             derivatives = jvp(lambda at_P: grad(trial_loss)(at_P, *batch), (params_P,), (vector_P,))
             return (derivatives[1],)
 
@@ -120,7 +133,9 @@ class AccumulatedObjective:
 
 
 def _gauss_newton_of(network: Network) -> Callable[..., tuple[Tensor, ...]]:
-    def product(params_P: Tensor, vector_P: Tensor, *batch: Tensor) -> tuple[Tensor]:
+    def product(params_P: Tensor, *others: Tensor) -> tuple[Tensor]:
+        *batch, vector_P = others
+
         def outputs(at_P: Tensor) -> Tensor:
             return network.outputs(at_P, *batch)
 

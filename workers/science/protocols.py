@@ -61,11 +61,24 @@ class Objective(TrainingObjective, Protocol):
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P], exact (forward over reverse): two gradients' worth each."""
 
-    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
-        """Products [N, P] with J^T L J, J the outputs' Jacobian, L the loss's Hessian in them: as dear as an HVP.
+    def hvp_at(self, params_NP: Tensor, batch: Batch) -> "Product":
+        """`hvp` at one place, whose tensors stay as they are, for as many vectors as are asked: the same bits.
+
+        The part that no vector changes may be computed once and kept.
+        """
+
+    def gauss_newton_at(self, params_NP: Tensor, batch: Batch) -> "Product":
+        """Products with J^T L J, J the outputs' Jacobian, L the loss's Hessian in them: as dear as an HVP.
 
         An analytic function, which has no outputs, has none (refused before: schemas.probe_checks).
         """
+
+
+class Product(Protocol):
+    """A symmetric operator of each of N members."""
+
+    def __call__(self, vectors_NP: Tensor, /) -> Tensor:
+        """Products [N, P]."""
 
 
 class Model(Protocol):

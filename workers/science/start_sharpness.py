@@ -14,7 +14,7 @@ from schemas.workloads import Analytic
 from workers.science.optimizers import PackHyperparameters
 from workers.science.probes.sharpness import SharpnessProbe
 from workers.science.problem import Problem
-from workers.science.protocols import Batch, Objective, ProbeRequest
+from workers.science.protocols import Batch, Objective, ProbeRequest, Product
 from workers.science.registry import build_optimizer
 
 TOLERANCE = 1e-3
@@ -151,13 +151,16 @@ class PreconditionedObjective:
 
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """P^-1/2 H P^-1/2 v."""
-        if self._scale_P is None:
-            return self._objective.hvp(params_NP, batch, vectors_NP)
-        return self._scale_P * self._objective.hvp(params_NP, batch, self._scale_P * vectors_NP)
+        return self.hvp_at(params_NP, batch)(vectors_NP)
 
-    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
+    def hvp_at(self, params_NP: Tensor, batch: Batch) -> Product:
+        """v -> P^-1/2 H P^-1/2 v, with the P of now."""
+        hessian, scale_P = self._objective.hvp_at(params_NP, batch), self._scale_P
+        return hessian if scale_P is None else lambda vectors_NP: scale_P * hessian(scale_P * vectors_NP)
+
+    def gauss_newton_at(self, params_NP: Tensor, batch: Batch) -> Product:
         """As it is: nothing is asked of it here."""
-        return self._objective.gauss_newton_product(params_NP, batch, vectors_NP)
+        return self._objective.gauss_newton_at(params_NP, batch)
 
     def _inverse_root(self, params_NP: Tensor, grads_NP: Tensor) -> Tensor | None:
         problem, start_NP = self._problem, params_NP

@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.fx import Node
+from torch.func import functionalize
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -31,10 +33,11 @@ class Traced:
         self._enabled = enabled
         self._seen: dict[tuple[object, ...], int] = {}
         self._traces: dict[tuple[object, ...], Function] = {}
+        self._halves: dict[tuple[object, ...], Halves | None] = {}
 
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """What `function` gives."""
-        key = tuple((argument.shape, argument.stride(), argument.dtype, argument.device) for argument in arguments)
+        key = _key(arguments)
         trace = self._traces.get(key)
         if trace is not None:
             return trace(*arguments)
@@ -43,14 +46,54 @@ class Traced:
             self._traces[key] = _trace(self._function, arguments)
         return self._function(*arguments)
 
+    def at(self, *fixed: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """The function of its last argument: once there is a trace, what `fixed` alone decides is computed once.
+
+        The values of `fixed` must not change while the answer is in use. The same bits as the whole function: it is
+        the same operations. What is kept in between is some of the function's intermediate values.
+        """
+        kept: list[tuple[Tensor, ...]] = []
+
+        def of_last(last: Tensor) -> tuple[Tensor, ...]:
+            halves = self._halves_of((*fixed, last))
+            if halves is None:
+                return self(*fixed, last)
+            if not kept:
+                kept.append(halves.of_fixed(*fixed))
+            return halves.of_last(*kept[0], last)
+
+        return of_last
+
+    def _halves_of(self, arguments: tuple[Tensor, ...]) -> "Halves | None":
+        key = _key(arguments)
+        if key not in self._halves and key in self._traces:
+            self._halves[key] = _halve(self._traces[key], arguments) if self._traces[key] != self._function else None
+        return self._halves.get(key)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A trace in two: `of_fixed(*all but the last argument) -> kept`, and `of_last(*kept, last argument)`."""
+
+    of_fixed: Function
+    of_last: Function
+
+
+def _key(arguments: tuple[Tensor, ...]) -> tuple[object, ...]:
+    return tuple((argument.shape, argument.stride(), argument.dtype, argument.device) for argument in arguments)
+
 
 def _trace(function: Function, arguments: tuple[Tensor, ...]) -> Function:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations inside the tracer
-            graph_module = make_fx(function, tracing_mode="real")(*arguments)
+        return _recorded(function, arguments).forward
     except Exception:  # whatever the tracer cannot take runs as it is: slower, same bits
         return function
+
+
+def _recorded(function: Function, arguments: tuple[Tensor, ...]) -> GraphModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations inside the tracer
+        graph_module = make_fx(function, tracing_mode="real")(*arguments)
     graph = graph_module.graph
     for node in list(graph.nodes):
         if node.op == "call_function" and _does_nothing(node):
@@ -58,8 +101,39 @@ def _trace(function: Function, arguments: tuple[Tensor, ...]) -> Function:
             graph.erase_node(node)
     graph.eliminate_dead_code()
     graph_module.recompile()
-    forward: Function = graph_module.forward
-    return forward
+    return graph_module
+
+
+def _halve(function: Function, arguments: tuple[Tensor, ...]) -> Halves | None:
+    """Nothing where an operation writes into its arguments: it might write into what is kept."""
+    # As operations that only read: torch's own rules write a mean into its sum, and the like.
+    pure = functionalize(function)
+    try:
+        trace = _recorded(lambda *given: pure(*given), arguments)
+    except Exception:  # as above
+        return None
+    nodes = list(trace.graph.nodes)
+    if any(getattr(getattr(node.target, "_schema", None), "is_mutable", False) for node in nodes):
+        return None
+    *_, last = (node for node in nodes if node.op == "placeholder")
+    depends = {last}
+    for node in nodes:
+        if not depends.isdisjoint(node.all_input_nodes):
+            depends.add(node)
+    kept = [node for node in nodes if node not in depends and not depends.isdisjoint(node.users)]
+    first, second = Graph(), Graph()
+    of_first: dict[Node, Node] = {}
+    of_second = {node: second.placeholder(f"kept_{number}") for number, node in enumerate(kept)}
+    for node in nodes:
+        if node not in depends and node.op != "output":
+            of_first[node] = first.node_copy(node, of_first.__getitem__)
+        elif node in depends:
+            of_second[node] = second.node_copy(node, of_second.__getitem__)
+    if not any(node.op == "output" for node in depends):
+        return None  # the last argument decides nothing
+    first.output(tuple(of_first[node] for node in kept))
+    first.eliminate_dead_code()
+    return Halves(GraphModule(trace, first).forward, GraphModule(trace, second).forward)
 
 
 def _does_nothing(node: Node) -> bool:

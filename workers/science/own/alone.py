@@ -11,7 +11,7 @@ from workers.science.evaluation import accuracy
 from workers.science.own.modules import OwnModel, call_module, constants, evaluation_mode
 from workers.science.own.streams import start_global_streams
 from workers.science.parameters import Layout
-from workers.science.protocols import Batch, Loss, Model, State
+from workers.science.protocols import Batch, Loss, Model, Product, State
 
 EVALUATION_EXAMPLES = 512
 """So many at a time go through the model: in evaluation mode an example does not hang on its neighbours."""
@@ -52,39 +52,57 @@ class AloneObjective:
 
     def hvp(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
         """Hessian-vector products [N, P]."""
-        found = []
-        with sdpa_kernel(SDPBackend.MATH):
-            for i, (params_P, vector_P) in enumerate(zip(params_NP, vectors_NP, strict=True)):
-                leaf_P = params_P.detach().requires_grad_()
-                grad_P = self._gradient(self._probed(leaf_P, _of(batch, i)), leaf_P, create_graph=True)
-                if not grad_P.requires_grad:  # linear in its parameters
-                    found.append(torch.zeros_like(vector_P))
-                    continue
-                (product_P,) = torch.autograd.grad(grad_P @ vector_P, leaf_P, materialize_grads=True)
-                found.append(product_P)
-        return torch.stack(found)
+        return self.hvp_at(params_NP, batch)(vectors_NP)
 
-    def gauss_newton_product(self, params_NP: Tensor, batch: Batch, vectors_NP: Tensor) -> Tensor:
-        """Products [N, P] with J^T L J, L the loss's Hessian in the outputs.
+    def hvp_at(self, params_NP: Tensor, batch: Batch) -> Product:
+        """`hvp` at one place: the gradient's graph is kept for all vectors."""
+        slopes = []
+        with sdpa_kernel(SDPBackend.MATH):
+            for i, params_P in enumerate(params_NP):
+                leaf_P = params_P.detach().requires_grad_()
+                loss = self._probed(leaf_P, _of(batch, i))
+                slopes.append((leaf_P, self._gradient(loss, leaf_P, create_graph=True)))
+
+        def product(vectors_NP: Tensor) -> Tensor:
+            found = []
+            with sdpa_kernel(SDPBackend.MATH):
+                for (leaf_P, grad_P), vector_P in zip(slopes, vectors_NP, strict=True):
+                    if not grad_P.requires_grad:  # linear in its parameters
+                        found.append(torch.zeros_like(vector_P))
+                        continue
+                    along = grad_P @ vector_P
+                    found.append(torch.autograd.grad(along, leaf_P, retain_graph=True, materialize_grads=True)[0])
+            return torch.stack(found)
+
+        return product
+
+    def gauss_newton_at(self, params_NP: Tensor, batch: Batch) -> Product:
+        """Products with J^T L J, L the loss's Hessian in the outputs.
 
         J v is the derivative of u -> J^T u along v, as forward mode may not know what the user's code is made of.
         """
-        found = []
-        with sdpa_kernel(SDPBackend.MATH):
-            for i, (params_P, vector_P) in enumerate(zip(params_NP, vectors_NP, strict=True)):
-                leaf_P = params_P.detach().requires_grad_()
-                outputs, targets = self._probed_outputs(leaf_P, _of(batch, i))
-                tangent = self._forward(outputs, leaf_P, vector_P)
-                there = outputs.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(self._loss(there, targets), there, create_graph=True)
-                if not slope.requires_grad:  # a loss that is linear in the outputs
-                    found.append(torch.zeros_like(vector_P))
-                    continue
-                (curved,) = torch.autograd.grad(slope, there, tangent, materialize_grads=True)
-                with calling("models", getattr(self._model, "name", "")):
-                    (product_P,) = torch.autograd.grad(outputs, leaf_P, curved)
-                found.append(product_P)
-        return torch.stack(found)
+
+        def product(vectors_NP: Tensor) -> Tensor:
+            found = []
+            with sdpa_kernel(SDPBackend.MATH):
+                for i, (params_P, vector_P) in enumerate(zip(params_NP, vectors_NP, strict=True)):
+                    found.append(self._gauss_newton_of_one(params_P, _of(batch, i), vector_P))
+            return torch.stack(found)
+
+        return product
+
+    def _gauss_newton_of_one(self, params_P: Tensor, tensors: tuple[Tensor, ...], vector_P: Tensor) -> Tensor:
+        leaf_P = params_P.detach().requires_grad_()
+        outputs, targets = self._probed_outputs(leaf_P, tensors)
+        tangent = self._forward(outputs, leaf_P, vector_P)
+        there = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self._loss(there, targets), there, create_graph=True)
+        if not slope.requires_grad:  # a loss that is linear in the outputs
+            return torch.zeros_like(vector_P)
+        (curved,) = torch.autograd.grad(slope, there, tangent, materialize_grads=True)
+        with calling("models", getattr(self._model, "name", "")):
+            (product_P,) = torch.autograd.grad(outputs, leaf_P, curved)
+        return product_P
 
     def train(self, params_NP: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses [1] and gradients [1, P] of a training batch; the model's buffers move on."""

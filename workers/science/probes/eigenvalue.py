@@ -9,7 +9,7 @@ from schemas.probes import ProbeBatch
 from workers.science.probes.fixed_batches import probe_name
 from workers.science.probes.lanczos import HVP, MIN_HVPS, EigenvalueEstimates, largest_eigenvalue
 from workers.science.probes.secant_smoothness import norm_n
-from workers.science.protocols import Batch, ProbeReading, ProbeRequest, State
+from workers.science.protocols import Batch, ProbeReading, ProbeRequest, Product, State
 from workers.science.streams import generator
 
 GRADIENT_WEIGHT = 0.3
@@ -86,9 +86,9 @@ class EigenvalueProbe:
         reading = self._reading(request, found, loss_n, norm_n(mean_gradient_nP), spent_n)
         return reading, {"warm": warm_nCP}
 
-    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> "Product":
+    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> Product:
         """The operator of some rows of the request: vectors [n, P] -> products [n, P]."""
-        return HessianProduct(request, rows, batch)
+        return request.objective.hvp_at(request.params_nP.index_select(0, rows), batch)
 
     def likely(self, request: ProbeRequest, gradient_nP: Tensor) -> Tensor:
         """A direction [n, P] in which the eigenvector may lie."""
@@ -152,25 +152,6 @@ class EigenvalueProbe:
             gradient_norm=gradient_norm_n,
             step_norm=torch.full_like(gradient_norm_n, torch.nan),
         )
-
-
-class Product(Protocol):
-    """A symmetric operator of each of n members."""
-
-    def __call__(self, vectors_nP: Tensor) -> Tensor:
-        """Products [n, P]."""
-
-
-class HessianProduct:
-    """With the Hessian of the loss on one batch."""
-
-    def __init__(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> None:
-        self._objective, self._batch = request.objective, batch
-        self._params_nP = request.params_nP.index_select(0, rows)
-
-    def __call__(self, vectors_nP: Tensor) -> Tensor:
-        """H v."""
-        return self._objective.hvp(self._params_nP, self._batch, vectors_nP)
 
 
 def _unit(vectors_nP: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from workers.science.probes.eigenvalue import EigenvalueProbe
-from workers.science.protocols import Batch, ProbeRequest
+from workers.science.protocols import Batch, ProbeRequest, Product
 
 
 class GaussNewtonProbe(EigenvalueProbe):
@@ -14,18 +14,6 @@ class GaussNewtonProbe(EigenvalueProbe):
     counted as one.
     """
 
-    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> "GaussNewtonProduct":
+    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> Product:
         """v -> J^T L J v."""
-        return GaussNewtonProduct(request, rows, batch)
-
-
-class GaussNewtonProduct:
-    """With the Gauss-Newton matrix of the loss on one batch."""
-
-    def __init__(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> None:
-        self._objective, self._batch = request.objective, batch
-        self._params_nP = request.params_nP.index_select(0, rows)
-
-    def __call__(self, vectors_nP: Tensor) -> Tensor:
-        """J^T L J v."""
-        return self._objective.gauss_newton_product(self._params_nP, self._batch, vectors_nP)
+        return request.objective.gauss_newton_at(request.params_nP.index_select(0, rows), batch)

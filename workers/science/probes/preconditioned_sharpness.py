@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from workers.science.probes.eigenvalue import EigenvalueProbe, HessianProduct
-from workers.science.protocols import Batch, ProbeRequest
+from workers.science.probes.eigenvalue import EigenvalueProbe
+from workers.science.protocols import Batch, ProbeRequest, Product
 
 
 class PreconditionedSharpnessProbe(EigenvalueProbe):
@@ -20,30 +20,19 @@ class PreconditionedSharpnessProbe(EigenvalueProbe):
     needs_next = True
     needs_preconditioner = True
 
-    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> "PreconditionedProduct":
+    def product(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> Product:
         """v -> P^-1/2 H P^-1/2 v."""
-        return PreconditionedProduct(request, rows, batch)
+        hessian, found_nP = super().product(request, rows, batch), request.preconditioner_nP
+        if found_nP is None:
+            return hessian
+        scale_nP = _inverse_root(found_nP.index_select(0, rows))
+        return lambda vectors_nP: hessian(vectors_nP * scale_nP) * scale_nP
 
     def likely(self, request: ProbeRequest, gradient_nP: Tensor) -> Tensor:
         """P^-1/2 g: the gradient in the coordinates in which P is 1."""
         if request.preconditioner_nP is None:
             return gradient_nP
         return gradient_nP * _inverse_root(request.preconditioner_nP)
-
-
-class PreconditionedProduct:
-    """With P^-1/2 H P^-1/2."""
-
-    def __init__(self, request: ProbeRequest, rows: Tensor, batch: Batch) -> None:
-        self._hessian = HessianProduct(request, rows, batch)
-        found_nP = request.preconditioner_nP
-        self._inverse_root_nP = None if found_nP is None else _inverse_root(found_nP.index_select(0, rows))
-
-    def __call__(self, vectors_nP: Tensor) -> Tensor:
-        """P^-1/2 H P^-1/2 v."""
-        if self._inverse_root_nP is None:
-            return self._hessian(vectors_nP)
-        return self._hessian(vectors_nP * self._inverse_root_nP) * self._inverse_root_nP
 
 
 def _inverse_root(preconditioner_nP: Tensor) -> Tensor:
