@@ -90,7 +90,7 @@ def with_faults(
         return outcome
     if struck != faults:
         outcome.problems.append(f"struck: {struck}, asked for {faults}")
-    outcome.problems += [f"lived when the next driver began: {line}" for lines in survivors for line in lines]
+    outcome.problems += [f"lived when the next driver started its Ray: {line}" for lines in survivors for line in lines]
     if only_study(home).publishing == "behind":  # a server that was killed, on a busy machine: as the command says
         command("sync", only_study(home).id, "--home", home, *(arguments[-2:] if tracking_uri else []), cwd=folder)
     outcome.problems += _differences(home, out, peace) + _left(home)

@@ -73,7 +73,7 @@ def strike(victim: str) -> None:
 
 
 def note_what_lives_of_a_dead_ray() -> None:
-    """Called by a driver that begins: the one before it, or its command, has ended what there was."""
+    """Called when a driver is about to start a Ray: it has ended what those before it had."""
     import psutil
 
     folder = Path(os.environ[FOLDER])
@@ -142,6 +142,7 @@ def install_in_driver() -> None:
 
     import tests.e2e.crashing as this
     from workers.cluster import trainer
+    from workers.cluster.grounds import ThisMachine
     from workers.planning import packs
     from workers.results import write
 
@@ -150,7 +151,14 @@ def install_in_driver() -> None:
     # Of the same name, which Ray gives the process.
     launch = {"__init__": this.with_launch_point(trainer.Trainer.__init__)}
     trainer.Trainer = type("Trainer", (trainer.Trainer,), launch)  # type: ignore[misc]
-    write_results = write.write_results
+    write_results, prepare = write.write_results, ThisMachine.prepare
+
+    def prepared(self: ThisMachine, study_id: str) -> None:
+        prepare(self, study_id)
+        if os.environ.get(FAULTS):
+            note_what_lives_of_a_dead_ray()
+
+    ThisMachine.prepare = prepared  # type: ignore[method-assign]
 
     def analyse(*args: Any) -> Any:
         reach("analysis")
@@ -205,8 +213,6 @@ def main(role: str, arguments: list[str]) -> int:
     if role == "driver":
         from workers.cluster.__main__ import main as drive
 
-        if os.environ.get(FAULTS):
-            note_what_lives_of_a_dead_ray()
         install_in_driver()
         return drive(arguments)
     from workers.tracking.__main__ import main as publish
