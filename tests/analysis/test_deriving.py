@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from workers.analysis.derived import Derived, Outcome, derived_sentences
 from workers.analysis.deriving import _foretold, _scale
+from workers.analysis.intervals import mean_interval
 from workers.analysis.question import read_question
 from workers.laws.power_law import PowerLaw
 from workers.laws.warmup_of_law import LawPath
@@ -58,3 +60,14 @@ def test_where_no_warmup_is_needed_none_is_foretold(needed):
     assert (length.low, length.high) == ((1, 6) if needed else (0, 6))
     assert [each.quantity for each in others] == ["rate_stable_at_once", "curvature_after_warmup"]
     assert others[0].high == math.inf
+
+
+@pytest.mark.parametrize("answer", ["supported", "not supported", "not identifiable"])
+def test_a_law_that_the_pilot_did_not_support_is_said_beside_what_came_of_it(answer):
+    held = Outcome("warmup_steps", 3.0, 1.0, 6.0, 4.0, True)
+    nothing = mean_interval([], 0.95)
+    found = Derived("g", "pilot", answer, True, True, 4.0, (0.0, 4.0), nothing, nothing, {"derived": 9.0}, (held,))
+    told = derived_sentences(found, SimpleNamespace(label="g"), read_question({}))
+    assert told[0] == "Derived from pilot: warmup was needed, by 4 steps (lengths tried: 0, 4)."
+    assert told[-2].startswith("The law had foretold it: it said needed, and 1 of 1 number lie")
+    assert any("The pilot did not support the law" in each for each in told) == (answer != "supported")
