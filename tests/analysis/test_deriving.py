@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workers.analysis.derived import Derived, Outcome, derived_sentences
@@ -22,9 +23,11 @@ PILOT = 0.2 * 5.0
 
 def scale_of(optimizer, response, *, mup=False):
     question = read_question({"optimizers": [{"name": "o", **optimizer}]})
-    usable = SimpleNamespace(usable=SimpleNamespace(rate=0.2))
+    usable = SimpleNamespace(usable=SimpleNamespace(rate=8.0, cell=3))  # a multiple; its trials have the rates
     group = SimpleNamespace(optimizer_entry="o", is_mup=mup, baseline=usable, ranked=[])
-    return _scale(question, group, SimpleNamespace(response=response, fit=SimpleNamespace(law=LAW)), 4.0)
+    trials = pd.DataFrame({"cell": [3, 3, 3, 4], "peak_lr": [0.1, 0.2, 0.3, 9.0]})
+    pilot = SimpleNamespace(question=question, table=SimpleNamespace(trials=trials))
+    return _scale(pilot, group, SimpleNamespace(response=response, fit=SimpleNamespace(law=LAW)), 4.0)
 
 
 @pytest.mark.parametrize(

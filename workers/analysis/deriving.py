@@ -79,7 +79,7 @@ def derive_warmup(pilot: Pilot, group: Group, total_steps: int) -> DerivedWarmup
     measured = pilot.laws[group.label]
     main, points = measured.laws[0], measured.points.usable()
     start = float(np.median(points.gap[points.step == points.step.min()]))
-    scale, scale_from = _scale(pilot.question, group, main, start)
+    scale, scale_from = _scale(pilot, group, main, start)
     speed = _speed(pilot, group, main, points)
     steps = min(total_steps, MAX_PATH_STEPS)
     lowest = float(points.gap.min())
@@ -116,14 +116,20 @@ def derive_warmup(pilot: Pilot, group: Group, total_steps: int) -> DerivedWarmup
     )
 
 
-def _scale(question: Question, group: Group, main: Law, start: float) -> tuple[float, str]:
+def applied_rate(pilot: Pilot, cell: int) -> float:
+    """The peak LR of a cell as a rate, also where a multiple of 1/sharpness was stated: the median over its trials."""
+    trials = pilot.table.trials
+    return float(trials.loc[(trials["cell"] == cell).to_numpy(), "peak_lr"].median())
+
+
+def _scale(pilot: Pilot, group: Group, main: Law, start: float) -> tuple[float, str]:
     """Half of the threshold, where theory has one: 1 for plain gradient descent, whose loss then falls at every step.
 
     Of a preconditioned curvature it is that of the optimizer (`product_threshold`), of the plain one sgd's alone.
     Where the curvature that was measured has none, what the pilot sustained at its start without warmup; else at its
     best peak LR.
     """
-    is_preconditioned = main.response == "preconditioned_sharpness"
+    question, is_preconditioned = pilot.question, main.response == "preconditioned_sharpness"
     threshold = product_threshold(question.optimizers.get(group.optimizer_entry, {}))
     if math.isfinite(threshold) and (
         is_preconditioned or question.no_threshold(group.optimizer_entry, mup=group.is_mup) is None
@@ -132,8 +138,8 @@ def _scale(question: Question, group: Group, main: Law, start: float) -> tuple[f
     at_start = float(main.fit.law.at([start])[0])
     baseline = group.baseline
     if baseline is not None and baseline.usable.rate > 0:
-        return baseline.usable.rate * at_start, "pilot"
-    return max(each.best_rate for each in group.ranked[:1]) * at_start, "pilot"
+        return applied_rate(pilot, baseline.usable.cell) * at_start, "pilot"
+    return applied_rate(pilot, group.ranked[0].best_cell) * at_start, "pilot"
 
 
 def _speed(pilot: Pilot, group: Group, main: Law, points: LawPoints) -> Speed:

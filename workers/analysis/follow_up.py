@@ -11,7 +11,7 @@ from schemas.derived import DerivedFrom
 from schemas.errors import Problem, SpecError
 from schemas.study import Study
 from schemas.trials import Seed
-from workers.analysis.deriving import DerivedWarmup, Pilot, derive_warmup
+from workers.analysis.deriving import DerivedWarmup, Pilot, applied_rate, derive_warmup
 from workers.analysis.law_words import because
 from workers.analysis.laws import RESPONSES
 from workers.analysis.ranking import Group
@@ -126,10 +126,12 @@ def _document(
         raise SpecError(
             [Problem("schedules", best["decay"]["kind"], "a best schedule whose decay has no warmup of its own")]
         )
-    rates = sorted({*trials.loc[(trials["group"] == group.label).to_numpy(), "peak_lr"]})
+    peaks = trials.loc[(trials["group"] == group.label).to_numpy(), "peak_lr"]
+    rates, best_rate = sorted({*peaks[np.isfinite(peaks)]}), applied_rate(pilot, group.ranked[0].best_cell)
     span = (rates[0], max(rates[-1], 2 * derived.peak_lr))
     baseline = group.baseline
-    centres = (baseline.best_rate if baseline and baseline.n else rates[len(rates) // 2], float(row["peak_lr"]))
+    has_baseline = baseline is not None and baseline.n > 0
+    centres = (applied_rate(pilot, baseline.best_cell) if has_baseline else rates[len(rates) // 2], best_rate)
     lengths, linear_rates = _linear(configurations, steps, derived)
     of_none, of_linear = _grid(centres[0], span, configurations), _grid(centres[1], span, linear_rates)
     label = "label" if "label" in type(specs["optimizer"]).model_fields else "name"
@@ -145,7 +147,7 @@ def _document(
             _schedule("none", {"kind": "none"}, decay, of_none),
             _schedule("linear", {"kind": "linear", "steps": _swept(lengths)}, decay, of_linear),
             _schedule("derived", derived.warmup, decay, {"values": [derived.peak_lr]}),
-            _schedule("pilot_best", best["warmup"], decay, {"values": [float(row["peak_lr"])]}),
+            _schedule("pilot_best", best["warmup"], decay, {"values": [best_rate]}),
         ],
         "seeds": seeds,
         "probes": document["probes"],
