@@ -302,3 +302,15 @@ def test_trials_that_never_began_are_said_with_their_reason(write_trials, small_
 
 def test_every_reason_for_not_beginning_has_its_words():
     assert set(ranking.NEVER_BEGAN) == outcome.NEVER_BEGAN
+
+
+@pytest.mark.parametrize(
+    ("noise", "num_seeds", "said"), [(None, 3, True), (None, 1, False), ({"kind": "abc"}, 3, False)]
+)
+def test_seeds_that_draw_nothing_are_said_to_be_one_trial(write_trials, small_spec, make_row, noise, num_seeds, said):
+    wall = {"name": "w", "task": "analytic", "function": {"kind": "cosh"}, **({"noise": noise} if noise else {})}
+    rows = [
+        make_row(name, 0.1, seed, 0.3, final_train_loss=0.3) for name in ("none", "warm") for seed in range(num_seeds)
+    ]
+    words = " ".join(analyse(write_trials(rows), small_spec | {"workloads": [wall]}).verdict.split())
+    assert ("the 3 seeds are one and the same trial" in words) == said
