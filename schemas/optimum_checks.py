@@ -1,5 +1,6 @@
 """A stated optimum above the loss where an analytic function starts: refused in the spec, where that loss is known."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 
 from schemas.analysis import Analysis
@@ -22,17 +23,27 @@ def optimum_problems(analysis: Analysis, axes: Mapping[str, tuple[Entry, ...]], 
     Args:
         met: identities of (workload, optimizer, schedule) that meet in a trial; None: all of them do.
     """
-    starts = list(_starts(axes["workloads"]))
+    stated = [
+        (variant.spec.warmup.optimum.value, id(variant.spec), f"{entry.where}.warmup.optimum.value")
+        for entry in axes["schedules"]
+        for variant in entry.variants.values()
+        if isinstance(getattr(variant.spec.warmup, "optimum", None), GivenOptimum)
+    ]
+    of_analysis = analysis.optimum if isinstance(analysis.optimum, GivenOptimum) else None
+    if not stated and of_analysis is None:
+        return []
+    # Sorted by loss, so that the work is that of the starts that are refused.
+    starts = sorted(_starts(axes["workloads"]), key=lambda one: one[1])
+    losses = [loss for _, loss in starts]
+    met_pairs = None if met is None else {(workload, schedule) for workload, _, schedule in met}
     problems: dict[Problem, None] = {}
-    for entry in axes["schedules"]:
-        for variant in entry.variants.values():
-            optimum = getattr(variant.spec.warmup, "optimum", None)
-            if isinstance(optimum, GivenOptimum):
-                where = f"{entry.where}.warmup.optimum.value"
-                here = [one for one in starts if met is None or _meet(met, one[0], variant)]
-                problems |= dict.fromkeys(_above(optimum.value, here, where))
-    if analysis.optimum is not None and isinstance(analysis.optimum, GivenOptimum):
-        problems |= dict.fromkeys(_above(analysis.optimum.value, starts, "analysis.optimum.value"))
+    for value, schedule, where in stated:
+        for variant, loss in starts[: bisect_left(losses, value)]:
+            if met_pairs is None or (id(variant.spec), schedule) in met_pairs:
+                problems[_above(value, variant, loss, where)] = None
+    if of_analysis is not None:
+        for variant, loss in starts[: bisect_left(losses, of_analysis.value)]:
+            problems[_above(of_analysis.value, variant, loss, "analysis.optimum.value")] = None
     return list(problems)
 
 
@@ -44,11 +55,5 @@ def _starts(workloads: tuple[Entry, ...]) -> Iterator[tuple[Variant, float]]:
                 yield variant, loss
 
 
-def _meet(met: Collection[tuple[int, int, int]], workload: Variant, schedule: Variant) -> bool:
-    return any((one[0], one[2]) == (id(workload.spec), id(schedule.spec)) for one in met)
-
-
-def _above(value: float, starts: list[tuple[Variant, float]], where: str) -> Iterator[Problem]:
-    for variant, loss in starts:
-        if value > loss:
-            yield Problem(where, show(value), f"at most {loss:g}, the loss where workload {variant.name} starts")
+def _above(value: float, variant: Variant, loss: float, where: str) -> Problem:
+    return Problem(where, show(value), f"at most {loss:g}, the loss where workload {variant.name} starts")
