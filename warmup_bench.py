@@ -88,6 +88,16 @@ class Results:
         return self.table("probes")
 
     @cached_property
+    def events(self) -> "pd.DataFrame":
+        """One row per thing that happened to a trial; `values` is JSON."""
+        return self.table("events")
+
+    @cached_property
+    def timings(self) -> "pd.DataFrame":
+        """Seconds, one row per trial and phase."""
+        return self.table("timings")
+
+    @cached_property
     def verdict(self) -> str:
         """The verdict in words."""
         return (self.folder / "verdict.txt").read_text(encoding="utf-8")

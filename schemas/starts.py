@@ -6,6 +6,7 @@ from schemas.errors import Problem
 from schemas.functions import (
     AnalyticFunction,
     Cosh,
+    FlatThenExponential,
     InversePower,
     Quadratic,
     RiverValley,
@@ -38,6 +39,22 @@ def brings_start(function: AnalyticFunction) -> bool:
 def has_optimum(function: AnalyticFunction) -> bool:
     """Whether there is a gap to speak of: not where a quadratic has a negative eigenvalue."""
     return not (isinstance(function, Quadratic) and min(function.eigenvalues) < 0)
+
+
+def start_loss(workload: Analytic) -> float | None:
+    """The loss where it starts, as far as that follows from the spec alone: not from a point, nor from a seed."""
+    start, function = workload.start, workload.function
+    if start is None or not has_optimum(function):
+        return None
+    lowest = 0.5 if isinstance(function, FlatThenExponential) else 0.0
+    if start.gap is not None:
+        return lowest + start.gap
+    if start.per_block is None or not isinstance(function, RiverValley):
+        return None
+    river = start.per_block.river
+    rivers = river if isinstance(river, tuple) else (river,) * len(function.eigenvalues)
+    slopes = zip(function.eigenvalues, rivers, strict=False)
+    return start.per_block.wall_gap + 0.5 * sum(eigenvalue * b * b for eigenvalue, b in slopes)
 
 
 def start_problems(workload: Analytic, where: str) -> list[Problem]:

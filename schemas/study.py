@@ -29,6 +29,7 @@ from schemas.learning_rates import PeakLRs, RelativeTo
 from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
+from schemas.optimum_checks import optimum_problems
 from schemas.plugins import PluginSource, own_parts, sources_of
 from schemas.probe_checks import probe_problems
 from schemas.probes import Probe
@@ -337,12 +338,12 @@ def _cross_problems(
     of_study = fields.peak_lrs if "peak_lrs" not in unsure else None
     if not fields.link:
         problems += warmup_problems(found, steps_known) + optimizer_problems(found)
-        problems += relative_problems(of_study, found)
+        problems += relative_problems(of_study, found) + optimum_problems(fields.analysis, found)
     elif not problems and len(intact) == len(FAMILIES) and not link_problems(fields, axes):
         triples = met_triples(fields, axes)
         problems += warmup_problems(axes, steps_known, triples)
         problems += optimizer_problems(axes, {triple[:2] for triple in triples or ()})
-        problems += relative_problems(of_study, axes, triples)
+        problems += relative_problems(of_study, axes, triples) + optimum_problems(fields.analysis, axes, triples)
     return problems
 
 

@@ -121,7 +121,10 @@ class TrialSpec:
     def _canonical_unit(self) -> bytes:
         assert self.relative_to is not None
         where = {} if self.relative_to.scope == "trial" else {"first_initialization": self.first_initialization}
-        return canonical_json(self.relative_to.model_dump() | where)
+        # before mup's factors were part of P, such a unit was another number
+        is_scaled = getattr(getattr(self.workload, "model", None), "parametrization", "standard") != "standard"
+        factors = {"factors": True} if is_scaled and self.relative_to.quantity == "preconditioned_sharpness" else {}
+        return canonical_json(self.relative_to.model_dump() | where | factors)
 
 
 @lru_cache(maxsize=65536)

@@ -105,11 +105,12 @@ def _groups(ranking: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
 
 
 def _table(title: str, rows: list[dict[str, Any]], width: int) -> Table:
+    title = f"{title}; peak LR x {_unit(rows)}" if _unit(rows) else title
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
     # Folded, not cut: two variants of a sweep may differ in their last letters alone.
     table.add_column("schedule", overflow="fold")
-    unit = rows[0].get("peak_lr_unit") if rows else ""
-    for heading in (f"peak LR x {unit}" if unit else "peak LR", "mean", "sd", "trained"):
+    # The unit is in the title: in a heading it would leave no room for the schedules' names.
+    for heading in ("peak LR x" if _unit(rows) else "peak LR", "mean", "sd", "trained"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("against the baseline", no_wrap=True)
     table.add_column("usable", justify="right", no_wrap=True)
@@ -125,6 +126,10 @@ def _table(title: str, rows: list[dict[str, Any]], width: int) -> Table:
             row["largest_usable"].replace(">= ", "≥"),
         )
     return table
+
+
+def _unit(rows: list[dict[str, Any]]) -> str:
+    return str(rows[0].get("peak_lr_unit") or "") if rows else ""
 
 
 def _against(row: dict[str, Any], between: str) -> str:

@@ -127,8 +127,28 @@ def test_the_optimum_may_be_fitted(report_of, lawful):
 def test_a_function_without_noise_has_a_cluster_for_each_cell(report_of):
     points = controls.descent(lambda w: np.cosh(w) - 1, np.sinh, np.cosh, 6.0, (1e-3, 3e-3, 1e-2, 2e-2), 40)
     wall = {"name": "w", "task": "analytic", "function": {"kind": "cosh"}}
-    fit = report_of(points, workload=wall).laws["w, o"][0].fit
+    report = report_of(points, workload=wall)
+    fit = report.laws["w, o"][0].fit
     assert (fit.num_clusters, str(fit.answer)) == (4, "supported")
+    words = sentences(report)
+    assert "every seed is the same trial: the 4 that differ count one by one, all from one start" in words
+    assert "95 % over resampled trials" in words
+    assert "resampled seeds" not in words
+
+
+def test_a_function_of_several_coordinates_from_one_start_has_no_law_to_support(report_of):
+    points = controls.descent(lambda w: np.cosh(w) - 1, np.sinh, np.cosh, 6.0, (1e-3, 3e-3, 1e-2, 2e-2), 40)
+    valley = {"name": "w", "task": "analytic", "function": {"kind": "river_valley", "eigenvalues": [0.1]}}
+    fit = report_of(points, workload=valley).laws["w, o"][0].fit
+    assert str(fit.answer) == "not identifiable"
+    noisy = valley | {"noise": {"kind": "additive", "sigma": 0.1}}
+    assert "one path" not in " ".join(report_of(points, workload=noisy).laws["w, o"][0].fit.reasons)
+
+
+def test_in_mup_the_plain_curvature_bounds_no_rate_of_sgd(report_of, lawful):
+    mup = {"name": "w", "task": "classification", "model": {"kind": "mlp", "parametrization": "mup"}}
+    assert "the law of the plain Hessian bounds no rate of it" in sentences(report_of(lawful, workload=mup))
+    assert "bounds no rate" not in sentences(report_of(lawful, workload=mup, kind="preconditioned_sharpness"))
 
 
 def test_for_an_adaptive_optimizer_the_preconditioned_curvature_counts_first(report_of, lawful):

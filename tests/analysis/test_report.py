@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import PlaceError
-from workers.analysis import analyse, ranking_table, write_report
+from workers.analysis import analyse, ranking, ranking_table, write_report
 from workers.analysis.report import report_json
+from workers.science import outcome
 from workers.wrapping import wrapped
 
 
@@ -287,3 +288,29 @@ def test_a_report_loads_neither_torch_nor_a_plotting_library():
     root = Path(__file__).parents[2]
     made = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "[]"
+
+
+def test_trials_that_never_began_are_said_with_their_reason(write_trials, small_spec, make_row):
+    flat = {"outcome": "stalled", "reason": "no_positive_sharpness", "outcome_step": 0, "steps_completed": 0}
+    above = flat | {"reason": "optimum_above_start"}
+    rows = [make_row("none", 0.1, seed, 2.4, **flat) for seed in range(3)]
+    rows += [make_row("warm", 0.1, seed, 2.4, **(above if seed else {})) for seed in range(3)]
+    words = " ".join(analyse(write_trials(rows), small_spec).verdict.split())
+    assert "3 trials made no update: the sharpness at the start, in whose units the peak LR is stated," in words
+    assert "2 trials made no update: the optimum that the warmup was given lies above the loss at the start" in words
+
+
+def test_every_reason_for_not_beginning_has_its_words():
+    assert set(ranking.NEVER_BEGAN) == outcome.NEVER_BEGAN
+
+
+@pytest.mark.parametrize(
+    ("noise", "num_seeds", "said"), [(None, 3, True), (None, 1, False), ({"kind": "abc"}, 3, False)]
+)
+def test_seeds_that_draw_nothing_are_said_to_be_one_trial(write_trials, small_spec, make_row, noise, num_seeds, said):
+    wall = {"name": "w", "task": "analytic", "function": {"kind": "cosh"}, **({"noise": noise} if noise else {})}
+    rows = [
+        make_row(name, 0.1, seed, 0.3, final_train_loss=0.3) for name in ("none", "warm") for seed in range(num_seeds)
+    ]
+    words = " ".join(analyse(write_trials(rows), small_spec | {"workloads": [wall]}).verdict.split())
+    assert ("the 3 seeds are one and the same trial" in words) == said

@@ -17,7 +17,9 @@ def told(tmp_path, write_folder, small_spec, make_row):
     Rates 0.1 and 1.0, of which 0.1 is usable without warmup and `usable` with it; sharpness starts at 10.
     """
 
-    def tell(after, *, usable=0.1, converged=True, seeds=SEEDS, secant=None, optimizer=None, points=(0, 10)):
+    def tell(
+        after, *, usable=0.1, converged=True, seeds=SEEDS, secant=None, optimizer=None, points=(0, 10), model=None
+    ):
         rows, probes = [], []
         for schedule, largest in (("none", 0.1), ("warm", usable)):
             for rate in (0.1, 1.0):
@@ -34,6 +36,7 @@ def told(tmp_path, write_folder, small_spec, make_row):
         asked += [{"name": "secant_smoothness", "kind": "secant_smoothness", "every_steps": 1}] if secant else []
         spec = {**small_spec, "probes": asked, "probe_budget": 0.3}
         spec["optimizers"] = [{"name": "o", **(optimizer or {"kind": "sgd", "momentum": 0.0})}]
+        spec["workloads"] = [{**small_spec["workloads"][0], **({"model": model} if model else {})}]
         full = [trial_of(row) for row in rows]
         (sentences,) = analyse(write_folder(tmp_path / "f", {"trials": full, "probes": probes}), spec).verdicts.values()
         first = next((n for n, each in enumerate(sentences) if each.startswith("Why (curvature): ")), len(sentences))
@@ -141,3 +144,11 @@ def test_a_planted_power_law_of_secant_smoothness_over_gap_is_found(told):
 def test_a_study_that_measures_nothing_says_nothing_of_curvature(write_trials, small_spec, make_row):
     rows = [make_row(name, 0.1, seed, 0.3) for name in ("none", "warm") for seed in (0, 1)]
     assert "curvature" not in analyse(write_trials(rows), small_spec).verdict
+
+
+def test_in_mup_the_threshold_of_the_plain_sharpness_is_not_used(told):
+    words = told({"none": 4.0, "warm": 5.0}, model={"kind": "mlp", "parametrization": "mup"})
+    assert words.startswith("Why (curvature): cannot be told for o: its stability threshold concerns the Hessian ")
+    assert "preconditioned by mup's factors on the rate" in words
+    assert "unstable" not in words
+    assert "unstable" in told({"none": 4.0, "warm": 5.0}, model={"kind": "mlp", "parametrization": "standard"})

@@ -153,3 +153,23 @@ def test_a_law_that_is_not_supported_writes_nothing_unless_it_is_asked_for(make_
     assert document["derived_from"]["law"]["answer"] == "not identifiable"
     assert as_yaml(document)
     assert parse_study(document).num_trials() > 0
+
+
+def test_a_pilot_in_units_of_one_over_sharpness_is_followed_up_in_rates(make_house, tmp_path):
+    """The same pilot, its rates stated as multiples of 1/101: the follow-up states rates, and the same ones."""
+    few = {**PILOT, "peak_lrs": {"values": [0.003, 0.01, 0.03]}}
+    multiples = {"values": [101 * rate for rate in few["peak_lrs"]["values"]], "relative_to": {"quantity": "sharpness"}}
+    documents = []
+    for name, rates in (("plain", few["peak_lrs"]), ("multiples", multiples)):
+        house = make_house(name, document={**PILOT, "peak_lrs": rates})
+        house.finish()
+        (folder := tmp_path / f"tables-{name}").mkdir()
+        documents.append(derive_study(house.ledger, "wall", house.places, folder, even_so=True))
+    plain, relative = ({each["name"]: each for each in one["schedules"]} for one in documents)
+    for name in plain:
+        (ours,), (theirs,) = ([*each[name]["peak_lrs"].values()] for each in (relative, plain))
+        if isinstance(theirs, dict):
+            assert (ours["low"], ours["high"]) == pytest.approx((theirs["low"], theirs["high"]), rel=2e-3)
+        else:
+            assert ours == pytest.approx(theirs, rel=2e-3)
+    assert documents[1]["derived_from"]["scale"] == documents[0]["derived_from"]["scale"]

@@ -156,3 +156,57 @@ def test_many_points_are_thinned_by_step_alike_in_all_trials():
     assert len(thin) <= 500
     steps = {tuple(thin.step[thin.trial == trial]) for trial in np.unique(thin.trial)}
     assert len(steps) == 1
+
+
+def test_points_below_the_optimum_say_that_it_is_none():
+    """A gap of 0 is an end that was reached; a loss below f* is no gap at all, and is not passed over."""
+    points = controls.lawful(np.random.default_rng(0))
+    shifted = type(points)(**{**vars(points), "gap": points.gap - np.sort(points.gap)[2]})
+    fit = judge(shifted)
+    assert fit.num_below_optimum == 2
+    assert fit.answer is not LawAnswer.SUPPORTED
+    alone = judge(type(points)(**{**vars(points), "gap": points.gap - 100.0}))
+    assert alone.answer is LawAnswer.NOT_IDENTIFIABLE
+    below = f"{len(points)} points of a loss below what is taken as the optimum, which therefore is none"
+    assert alone.reasons[1] == below
+    one = type(points)(**{**vars(points), "gap": np.where(np.arange(len(points)) == 0, -1e-3, points.gap)})
+    assert judge(one).answer is LawAnswer.NOT_IDENTIFIABLE
+    assert judge(one).reasons[0].startswith("1 point of a loss below")
+
+
+def unbalanced_from_one_start(start, rates, steps=12):
+    """F6 from one start at constant rates: all trials go along about the same path."""
+    paths = []
+    for index, rate in enumerate(rates):
+        w, rows = np.array(start, dtype=float), []
+        for _ in range(steps):
+            x, y = w
+            rest = x * y - 1
+            hessian = np.array([[y * y, 2 * x * y - 1], [2 * x * y - 1, x * x]])
+            rows.append((0.5 * rest**2, np.abs(np.linalg.eigvalsh(hessian)).max(), np.linalg.norm(rest * w)))
+            w = w - rate * rest * w[::-1]
+        gap, curvature, norm = np.array(rows).T
+        named = {"gap": gap, "curvature": curvature, "gradient_norm": norm, "step": np.arange(steps)}
+        paths.append({"seed": index, "peak_lr": rate, "lr": rate, **named})
+    return controls.gather(paths, cluster_by="trial")
+
+
+def test_one_path_of_an_unbalanced_net_looks_like_a_law_and_is_not_called_one():
+    """Along one path any curvature is a function of the gap. F6 off the ray has no law (theory.md, 1.5)."""
+    points = unbalanced_from_one_start((1.5, 3.0), np.array([0.05, 0.1, 0.2, 0.4]) / 13.25)
+    assert judge(points, unit="trial").answer is LawAnswer.SUPPORTED
+    fit = judge(points, unit="trial", one_path=True)
+    assert fit.answer is LawAnswer.NOT_IDENTIFIABLE
+    assert fit.reasons == (
+        "all trials follow about one path from one start, on which the gap cannot be told from the place",
+    )
+
+
+def test_what_is_not_resampled_by_seed_is_not_called_a_seed():
+    words = {}
+    for name in ("lawful", "shuffled", "random_walks"):
+        fit = judge(getattr(controls, name)(np.random.default_rng(0)), unit="trial")
+        words[name] = " ".join(fit.reasons)
+        assert "seed" not in words[name]
+    assert "of its variance, a trial" in words["lawful"]
+    assert "a trial that was left out is told" in words["random_walks"]

@@ -200,6 +200,13 @@ PROBLEMS = {
         },
         "probes[0].kind: got 'sharpness', allowed secant_smoothness with workload digits: the second derivative of",
     ),
+    "rates in units of a curvature that it has not": (
+        {
+            "workloads__0__model": plugin("Once", inputs=64, classes=10),
+            "optimizers__0__peak_lrs": {"values": [0.5], "relative_to": {"quantity": "sharpness"}},
+        },
+        "optimizers[0].peak_lrs.relative_to: got sharpness, allowed nothing, rates as they are, with workload digits:",
+    ),
     "mup rates": (
         {"workloads__0__model": {"kind": "mlp", "parametrization": "mup"}, "optimizers__0": plugin("NAdam")},
         "optimizers[0].kind: got 'plugin', allowed a kind of ours with workload digits, whose parametrization is mup",

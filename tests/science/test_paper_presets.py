@@ -55,6 +55,31 @@ def test_the_bounds_preset_has_the_counts_of_t3(make, gap):
     assert steps == dict(zip(("descent", "liu-1", "liu-half", "alimisis"), T3[gap], strict=True))
 
 
+CONSTANTS = {  # gap: at 0.999 and 1.001 of the cap, 1/(1 + D), 1/(10 + 20 D), within the budget; None diverges
+    10: {0.563402199281: 12, 0.564530131611: None, 0.0909090909091: 74, 0.0047619047619: 1_500},
+    100: {0.105013760145: 57, 0.105223997903: None, 0.00990099009901: 726},
+    1000: {0.0151734337627: 475, 0.0152038110075: None, 0.000999000999001: 7_254},
+    10000: {0.0019785389475: 3_645, 0.00198249998643: None},
+}
+
+
+@pytest.mark.parametrize("gap", [pytest.param(gap, marks=pytest.mark.slow if gap > 100 else ()) for gap in CONSTANTS])
+def test_the_bounds_preset_has_the_constant_rates_of_t3(make, gap):
+    expected = CONSTANTS[gap]
+    found = ended(make, "alimisis2025-bounds", f"cosh start.gap={gap}", lambda each: each.peak_lr in expected)
+    for peak, steps in expected.items():
+        result = found["constant", peak]
+        assert (result.outcome == "diverged") == (steps is None), peak
+        if steps is not None:
+            assert (result.outcome_step, result.reason) == (steps, "stop"), peak
+
+
+@pytest.mark.slow
+def test_the_separation_preset_has_the_tuned_constant_of_t5(make):
+    found = ended(make, "liu2025-separation", "until-1e-6", lambda each: each.peak_lr == 0.0151734337627)
+    assert found["constant", 0.0151734337627].outcome_step == 5_080
+
+
 def test_the_separation_preset_has_row_1000_of_t5(make):
     found = ended(make, "liu2025-separation", "until-1e-6", lambda each: each.peak_lr == 1.0)
     steps = {schedule: result.outcome_step for (schedule, _), result in found.items() if result.outcome == "trained"}
@@ -65,6 +90,14 @@ def test_the_separation_preset_has_row_1000_of_t5(make):
         "alimisis": 1394,
     }
     assert not any("60" in name or "69" in name for name in steps), "shorter lines diverge"
+
+
+def test_the_separation_preset_has_the_ratios_of_t6_at_1000(make):
+    found = ended(make, "liu2025-separation", "T-1000", lambda _: True)
+    gaps = {key: result.final["train_loss"] for key, result in found.items() if result.outcome == "trained"}
+    best = min(gap for (schedule, _), gap in gaps.items() if schedule == "constant")
+    ratios = {rule: best / gaps[rule, 1.0] for rule in ("descent", "liu", "alimisis")}
+    assert ratios == pytest.approx({"descent": 65.9, "liu": 31.8, "alimisis": 5.48}, rel=5e-3)
 
 
 def test_the_separation_preset_has_the_ratios_of_t6(make):

@@ -11,8 +11,8 @@ from torch.func import hessian
 from schemas.functions import Cosh, Quadratic, ScalarNet, TwoLayerLinear
 from schemas.learning_rates import START_BATCHES, RelativeTo
 from schemas.optimizers import SGD, Adam, GIAdam
-from schemas.probes import ProbeBatch, Sharpness
-from schemas.trials import Outcome, TrialSpec
+from schemas.probes import PreconditionedSharpness, ProbeBatch, Sharpness
+from schemas.trials import Outcome, ProbePoints, TrialSpec
 from schemas.workloads import MLP, Analytic, AnalyticBudget, Start
 from workers.science import start_sharpness as measuring
 from workers.science.device import prepare
@@ -96,6 +96,20 @@ def test_of_a_network_it_is_the_mean_over_ten_batches_against_dense_hessians(mak
     assert result.hvps > 0
 
 
+@pytest.mark.parametrize("parametrization", ["standard", "mup"])
+@pytest.mark.parametrize("optimizer", [GD, Adam(kind="adam")], ids=lambda one: one.kind)
+def test_the_unit_is_what_the_probe_of_its_name_reads_at_the_start(make, blobs, optimizer, parametrization):
+    """One name, one number: multiple = peak x probe at step 0 where probe and training have the same batch."""
+    model = MLP(kind="mlp", widths=(8, 16), parametrization=parametrization)
+    workload = make.classification(steps=2, model=model, precision="float64", batch_size="full")
+    fields = {"every_steps": 1, "relative_tolerance": 1e-6, "max_hvps": 200}
+    probe = PreconditionedSharpness(kind="preconditioned_sharpness", **fields)
+    points = {"preconditioned_sharpness": ProbePoints(steps=(0,), hvps_allowed=400)}
+    spec = relative(make.trial(workload, optimizer, 0.5), PRECONDITIONED)
+    done = make.run(make.pack(spec, probes=(probe,), points=points), blobs)
+    assert done.tables["probes"]["value"][0] * done.results[0].peak_lr == pytest.approx(0.5, rel=1e-5)
+
+
 def test_the_rate_has_the_same_bits_whatever_trains_beside_it(make, blobs):
     specs = [relative(make.trial(seed=make.seed(number))) for number in range(3)]
     together = make.run(make.pack(*specs), blobs).results
@@ -164,3 +178,8 @@ def test_ids_hash_the_multiple_and_its_unit(make):
     ids |= {relative(spec, OF_STUDY, first=number).trial_id for number in (0, 1)}
     assert len(ids) == 5
     assert relative(spec, None).trial_id == spec.trial_id
+    # of mup the unit was without its factors once: those trials, and they alone, have other ids since
+    mup = make.trial(make.classification(model=MLP(kind="mlp", widths=(8,), parametrization="mup")))
+    told = {unit: relative(mup, unit)._canonical_unit() for unit in (SHARPNESS, PRECONDITIONED)}
+    assert [b"factors" in told[unit] for unit in told] == [False, True]
+    assert b"factors" not in relative(spec, PRECONDITIONED)._canonical_unit()

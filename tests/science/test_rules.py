@@ -134,11 +134,6 @@ def test_a_negative_gap_is_zero_and_counted() -> None:
     assert state["gap_clamped"].item() == 2
 
 
-def test_an_optimum_above_the_start_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"warmup\.optimum\.value: got 5\.0, allowed at most 2\.5"):
-        feed(rule(optimum={"kind": "given", "value": 5.0}), [2.5])
-
-
 def test_a_loss_below_the_optimum_is_not_refused_after_a_resume() -> None:
     fields = {"optimum": {"kind": "given", "value": 1.0}}
     _, state = feed(rule(**fields), [2.0])

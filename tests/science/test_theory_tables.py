@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from schemas.functions import Cosh, Quadratic, RiverValley
+from schemas.functions import Cosh, Exponential, InversePower, Power, Quadratic, RiverValley
 from schemas.gradient_noise import ABCNoise, AdditiveNoise, MultiplicativeNoise
 from schemas.optimizers import SGD
 from schemas.schedules import ConstantDecay, LinearWarmup, NoWarmup, Schedule, SmoothnessLawWarmup
@@ -87,6 +87,25 @@ def test_exponential_and_inverse_power_fall_in_the_steps_of_t4():
     assert count(start, lambda w: math.exp(w), lambda w: -math.exp(-w), lambda w: math.exp(-w), 1e-3) == 14
     assert count(start, lambda _: 1e-3, lambda w: -math.exp(-w), lambda w: math.exp(-w), 1e-3) == 999_992
     assert count(0.1, lambda w: w**4 / 6, lambda w: -2 * w**-3, lambda w: w**-2, 1e-3) == 21
+
+
+FALLS = {  # function, start, stop -> k_rho, rho, steps
+    "p = 4": (Power(kind="power", p=4), Start(point=(10.0,)), EPSILON, 12.0, 0.5, 15),
+    "p = 6": (Power(kind="power", p=6), Start(point=(10.0,)), EPSILON, 30.0, 2 / 3, 21),
+    "exponential": (Exponential(kind="exponential"), Start(gap=1e3), 1e-3, 1.0, 1.0, 14),
+    "q = 2": (InversePower(kind="inverse_power", q=2), Start(point=(0.1,)), 1e-3, 6.0, 2.0, 21),
+}
+
+
+@pytest.mark.parametrize(("function", "start", "stop", "k_rho", "rho", "steps"), FALLS.values(), ids=FALLS)
+def test_the_loop_falls_in_the_steps_of_t4(make, function, start, stop, k_rho, rho, steps):
+    """rate = 1 / (Krho D^rho), the functions and the rule as a study has them."""
+    workload = Analytic(
+        task="analytic", function=function, start=start, budget=AnalyticBudget(steps=60), stop=Stop(gap=stop)
+    )
+    schedule = law("descent", k0=0.0, k_rho=k_rho, rho=rho)
+    (result,) = make.run(make.pack(make.trial(workload, GD, 1e12, schedule=schedule), chunk=60), None).results
+    assert (result.outcome_step, result.reason) == (steps, "stop")
 
 
 def valley(gap, eigenvalues, river, steps, stop=None, noise=None):

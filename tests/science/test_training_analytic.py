@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from schemas.functions import Cosh, Quadratic
+from schemas.functions import Cosh, Quadratic, TwoLayerLinear
 from schemas.optimizers import SGD, Adam
 from schemas.schedules import (
     ConstantDecay,
@@ -163,10 +163,34 @@ def test_a_warmup_that_never_ended_has_no_length(make):
     assert make.run(make.pack(make.trial(COSH, GD, 5.0, schedule=law())), None).results[0].warmup_steps is None
 
 
-def test_an_optimum_above_the_loss_at_the_start_is_refused(make):
-    schedule = law(optimum=GivenOptimum(kind="given", value=2000.0))
-    with pytest.raises(ValueError, match=r"optimum.value: got 2000.0, allowed at most 1000"):
-        make.run(make.pack(make.trial(COSH, GD, 1.0, schedule=schedule)), None)
+def test_an_optimum_above_the_loss_at_a_start_is_an_outcome_of_that_trial_alone(make):
+    """One law, eight starts: those below the optimum have no gap and never begin, and the others do not notice."""
+    schedule = law(optimum=GivenOptimum(kind="given", value=0.1))
+    net = analytic(TwoLayerLinear(kind="two_layer_linear", width=64), None, steps=12)
+    trials = [make.trial(net, GD, 0.1, schedule=schedule, seed=make.seed(seed)) for seed in range(8)]
+    done = make.run(make.pack(*trials, chunk=5), None)
+    starts = [make.of_trial(done.tables["steps"], spec.trial_id, "train_loss")[0] for spec in trials]
+    assert 0 < sum(loss < 0.1 for loss in starts) < len(starts)
+    for spec, result, loss in zip(trials, done.results, starts, strict=True):
+        if loss >= 0.1:
+            assert result.reason != "optimum_above_start"
+            continue
+        assert (result.outcome, result.reason, result.outcome_step) == (Outcome.STALLED, "optimum_above_start", 0)
+        assert (result.steps_completed, result.gradients) == (0, 1)
+        assert np.isnan(make.of_trial(done.tables["steps"], spec.trial_id, "lr")).tolist() == [True]
+    well = [spec for spec, loss in zip(trials, starts, strict=True) if loss >= 0.1]
+    alone = make.run(make.pack(*well, size=len(trials), chunk=5), None)
+    for spec in well:
+        np.testing.assert_array_equal(
+            *(make.of_trial(each.tables["steps"], spec.trial_id, "train_loss") for each in (done, alone))
+        )
+
+
+def test_an_optimum_at_the_start_s_loss_but_for_rounding_is_none_above_it(make):
+    schedule = law(optimum=GivenOptimum(kind="given", value=10.0))
+    start = analytic(Cosh(kind="cosh"), Start(gap=10.0), steps=3)
+    result = make.run(make.pack(make.trial(start, GD, 0.1, schedule=schedule)), None).results[0]
+    assert (result.reason, result.steps_completed) == ("budget", 3)
 
 
 def test_a_gap_below_zero_is_clamped_counted_and_said_once(make):

@@ -114,3 +114,11 @@ def test_times_are_said_in_words(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (1500, "1.5 kB"), (3.2e9, "3.2 GB")])
 def test_bytes_are_said_in_words(count: float, text: str) -> None:
     assert human_bytes(count) == text
+
+
+def test_a_long_unit_of_the_rates_leaves_the_schedules_their_names() -> None:
+    row = ROW | {"verdict": "cannot be told", "peak_lr_unit": "1/preconditioned sharpness", "mean": 0.000637}
+    text = shown(ranking=[row, row | {"schedule": "linear warmup.steps=16"}], report="r")
+    assert "linear-20" in text
+    assert "final validation_loss; peak LR x 1/preconditioned sharpness" in text
+    assert "…" not in text

@@ -16,6 +16,11 @@ def caveats(group: Group, question: Question) -> list[str]:
     sentences = []
     if unit := question.unit_sentence(group.optimizer_entry):
         sentences.append(unit)
+    if group.seeds > 1 and not question.seeds_matter(group.workload_entry):
+        sentences.append(
+            f"Nothing is drawn in these trials: the {group.seeds} seeds are one and the same trial, so that an interval"
+            " without width over them is no evidence of its own."
+        )
     counts = {each.num_configurations for each in group.contenders}
     if len(counts) > 1:
         told = some([f"{each.schedule} {each.num_configurations}" for each in group.contenders])

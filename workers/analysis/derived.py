@@ -15,8 +15,10 @@ from workers.analysis.plain import alike, number, plural
 from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
 from workers.analysis.reading import ResultFolder
+from workers.laws.judging import LawAnswer
 
 LENGTH = "schedule.warmup.steps"
+SUPPORTED = str(LawAnswer.SUPPORTED)
 _SAID = {
     "warmup_steps": "the shortest warmup that is no worse than the best",
     "rate_stable_at_once": "the largest peak LR at which every seed trains without warmup",
@@ -38,12 +40,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Derived:
-    """needed: whether none loses against tuned linear; None where it cannot be told. steps: the shortest length that is
-    no worse than the best; NaN likewise. against_none, against_linear: the derived arm's mean difference, paired by
-    seed. gradients: by arm, the pilot's in the derived arm's."""
+    """law_answer: what the law came to in the pilot. needed: whether none loses against tuned linear; None where it
+    cannot be told. steps: the shortest length that is no worse than the best; NaN likewise. against_none,
+    against_linear: the derived arm's mean difference, paired by seed. gradients: by arm, the pilot's in the derived
+    arm's."""
 
     group: str
     pilot: str
+    law_answer: str
     foretold_needed: bool
     needed: bool | None
     steps: float
@@ -85,6 +89,7 @@ def derived_outcome(
     return Derived(
         group=group.label,
         pilot=str(frozen["name"]),
+        law_answer=str(frozen["law"]["answer"]),
         foretold_needed=bool(frozen["warmup_needed"]),
         needed=_needed(none),
         steps=steps,
@@ -112,6 +117,10 @@ def derived_sentences(found: Derived | None, group: Group, question: Question) -
     tried = ", ".join(number(each, 6) for each in found.lengths)
     by = f", by {plural(int(found.steps), 'step')}" if found.needed and not math.isnan(found.steps) else ""
     opening = f"Derived from {found.pilot}: warmup {need}{by} (lengths tried: {tried})."
+    weak = (
+        f"The pilot did not support the law that all this follows from ({found.law_answer}): it was derived even so,"
+        " and what holds by it may hold by chance."
+    )
     verdict = (
         f"{right[found.was_foretold]}{' cannot be told' if found.was_foretold is None else ''}: it said {foretold}, and"
         f" {count} lie in their intervals: {'; '.join(map(_told, found.outcomes))}."
@@ -122,8 +131,17 @@ def derived_sentences(found: Derived | None, group: Group, question: Question) -
         if interval.n
     ]
     spent = ", ".join(f"{arm.replace('_', ' ')} {number(value, 4)}" for arm, value in found.gradients.items())
-    cost = f"Gradients by arm, the pilot's charged to derived: {spent}."
-    return [opening, verdict, *([f"The derived arm against {'; against '.join(sides)}."] if sides else []), cost]
+    cost = (
+        f"Gradients by arm, the pilot's charged to derived: {spent}. The derived arm is one configuration, untuned; its"
+        " tuning budget is the pilot."
+    )
+    return [
+        opening,
+        *([] if found.law_answer == SUPPORTED else [weak]),
+        verdict,
+        *([f"The derived arm against {'; against '.join(sides)}."] if sides else []),
+        cost,
+    ]
 
 
 def _told(each: Outcome) -> str:

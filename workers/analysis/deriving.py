@@ -14,6 +14,7 @@ from workers.analysis.question import Question, read_question
 from workers.analysis.ranking import Group, make_groups
 from workers.analysis.reading import ResultFolder
 from workers.analysis.scores import score_trials
+from workers.analysis.thresholds import product_threshold
 from workers.analysis.usable import mark_usable
 from workers.laws.judging import LawFit, resampled_fits
 from workers.laws.points import LawPoints
@@ -78,7 +79,7 @@ def derive_warmup(pilot: Pilot, group: Group, total_steps: int) -> DerivedWarmup
     measured = pilot.laws[group.label]
     main, points = measured.laws[0], measured.points.usable()
     start = float(np.median(points.gap[points.step == points.step.min()]))
-    scale, scale_from = _scale(pilot.question, group, main, start)
+    scale, scale_from = _scale(pilot, group, main, start)
     speed = _speed(pilot, group, main, points)
     steps = min(total_steps, MAX_PATH_STEPS)
     lowest = float(points.gap.min())
@@ -101,36 +102,44 @@ def derive_warmup(pilot: Pilot, group: Group, total_steps: int) -> DerivedWarmup
     drawn = resampled_fits(points.thinned(800))
     many = best if drawn is None else path(drawn.rho, drawn.k0, drawn.k_rho)
     factors = np.minimum(best.rates[0] / best.peak[0], 1.0)
+    # at once it would be twice the safe rate, or more: at or beyond the threshold
+    needed = bool(length > 1 and factors[0] < 0.5)
     return DerivedWarmup(
         warmup=_shape(factors[:length]),
         peak_lr=peak,
         scale=scale,
         scale_from=scale_from,
-        # at once it would be twice the safe rate, or more: at or beyond the threshold
-        needed=bool(length > 1 and factors[0] < 0.5),
+        needed=needed,
         start_gap=start,
         rates=tuple(best.rates[0, : length + 1]),
-        foretold=_foretold(main.fit, best, many, scale, length),
+        foretold=_foretold(main.fit, best, many, scale, length, needed=needed),
     )
 
 
-def _scale(question: Question, group: Group, main: Law, start: float) -> tuple[float, str]:
+def applied_rate(pilot: Pilot, cell: int) -> float:
+    """The peak LR of a cell as a rate, also where a multiple of 1/sharpness was stated: the median over its trials."""
+    trials = pilot.table.trials
+    return float(trials.loc[(trials["cell"] == cell).to_numpy(), "peak_lr"].median())
+
+
+def _scale(pilot: Pilot, group: Group, main: Law, start: float) -> tuple[float, str]:
     """Half of the threshold, where theory has one: 1 for plain gradient descent, whose loss then falls at every step.
 
-    Of a preconditioned curvature (2 + 2 beta1)/(1 - beta1) is the threshold (arXiv 2207.14484). Where the curvature
-    that was measured has none, what the pilot sustained at its start without warmup; else at its best peak LR.
+    Of a preconditioned curvature it is that of the optimizer (`product_threshold`), of the plain one sgd's alone.
+    Where the curvature that was measured has none, what the pilot sustained at its start without warmup; else at its
+    best peak LR.
     """
-    products = question.stability_products(group.optimizer_entry)
-    if products is not None and main.response != "preconditioned_sharpness":
-        return products[1] / 2.0, "stability"
-    betas = question.optimizers.get(group.optimizer_entry, {}).get("betas")
-    if main.response == "preconditioned_sharpness" and isinstance(betas, list | tuple):
-        return float((1.0 + betas[0]) / (1.0 - betas[0])), "stability"
+    question, is_preconditioned = pilot.question, main.response == "preconditioned_sharpness"
+    threshold = product_threshold(question.optimizers.get(group.optimizer_entry, {}))
+    if math.isfinite(threshold) and (
+        is_preconditioned or question.no_threshold(group.optimizer_entry, mup=group.is_mup) is None
+    ):
+        return threshold / 2.0, "stability"
     at_start = float(main.fit.law.at([start])[0])
     baseline = group.baseline
     if baseline is not None and baseline.usable.rate > 0:
-        return baseline.usable.rate * at_start, "pilot"
-    return max(each.best_rate for each in group.ranked[:1]) * at_start, "pilot"
+        return applied_rate(pilot, baseline.usable.cell) * at_start, "pilot"
+    return applied_rate(pilot, group.ranked[0].best_cell) * at_start, "pilot"
 
 
 def _speed(pilot: Pilot, group: Group, main: Law, points: LawPoints) -> Speed:
@@ -180,14 +189,17 @@ def _rounded(value: float) -> float:
     return min(0.999, max(float(f"{value:.4g}"), 1e-6 if value > 0 else 0.0))
 
 
-def _foretold(fit: LawFit, best: LawPath, many: LawPath, scale: float, length: int) -> tuple[Foretold, ...]:
+def _foretold(
+    fit: LawFit, best: LawPath, many: LawPath, scale: float, length: int, *, needed: bool
+) -> tuple[Foretold, ...]:
+    """Where no warmup is needed, the shortest that is no worse than the best is none, whatever the rate would do."""
     row = np.arange(len(many.warmup_steps))
     at = min(length, best.rates.shape[1] - 1)
     spread = math.exp(2.0 * math.sqrt(_mean_square(fit)))
     at_once, curvature = float(best.rates[0, 0]), float(scale / best.rates[0, at])
     stable = Foretold("rate_stable_at_once", at_once, min(_low(many.rates[:, 0]), at_once), math.inf)
     return (
-        _widened("warmup_steps", float(length), many.warmup_steps, MODEL_ERROR),
+        _widened("warmup_steps", float(length) if needed else 0.0, many.warmup_steps, MODEL_ERROR),
         stable,
         _widened("curvature_after_warmup", curvature, scale / many.rates[row, at], max(spread, 1.1)),
     )

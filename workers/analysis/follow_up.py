@@ -11,7 +11,7 @@ from schemas.derived import DerivedFrom
 from schemas.errors import Problem, SpecError
 from schemas.study import Study
 from schemas.trials import Seed
-from workers.analysis.deriving import DerivedWarmup, Pilot, derive_warmup
+from workers.analysis.deriving import DerivedWarmup, Pilot, applied_rate, derive_warmup
 from workers.analysis.law_words import because
 from workers.analysis.laws import RESPONSES
 from workers.analysis.ranking import Group
@@ -126,27 +126,28 @@ def _document(
         raise SpecError(
             [Problem("schedules", best["decay"]["kind"], "a best schedule whose decay has no warmup of its own")]
         )
-    rates = sorted({*trials.loc[(trials["group"] == group.label).to_numpy(), "peak_lr"]})
+    peaks = trials.loc[(trials["group"] == group.label).to_numpy(), "peak_lr"]
+    rates, best_rate = sorted({*peaks[np.isfinite(peaks)]}), applied_rate(pilot, group.ranked[0].best_cell)
     span = (rates[0], max(rates[-1], 2 * derived.peak_lr))
     baseline = group.baseline
-    centres = (baseline.best_rate if baseline and baseline.n else rates[len(rates) // 2], float(row["peak_lr"]))
+    has_baseline = baseline is not None and baseline.n > 0
+    centres = (applied_rate(pilot, baseline.best_cell) if has_baseline else rates[len(rates) // 2], best_rate)
     lengths, linear_rates = _linear(configurations, steps, derived)
+    of_none, of_linear = _grid(centres[0], span, configurations), _grid(centres[1], span, linear_rates)
     label = "label" if "label" in type(specs["optimizer"]).model_fields else "name"
     decay = best["decay"]
     document = study.resolved
     return {
         "schema_version": 1,
         "name": f"{study.name}-derived"[:100],
-        "description": _description(study.name, group, configurations),
+        "description": _description(study.name, group, _count(of_none), len(lengths) * _count(of_linear)),
         "workloads": [{**specs["workload"].model_dump(mode="json"), "name": group.workload}],
         "optimizers": [{**_plain(specs["optimizer"]), label: group.optimizer, "peak_lrs": None}],
         "schedules": [
-            _schedule("none", {"kind": "none"}, decay, _grid(centres[0], span, configurations)),
-            _schedule(
-                "linear", {"kind": "linear", "steps": _swept(lengths)}, decay, _grid(centres[1], span, linear_rates)
-            ),
+            _schedule("none", {"kind": "none"}, decay, of_none),
+            _schedule("linear", {"kind": "linear", "steps": _swept(lengths)}, decay, of_linear),
             _schedule("derived", derived.warmup, decay, {"values": [derived.peak_lr]}),
-            _schedule("pilot_best", best["warmup"], decay, {"values": [float(row["peak_lr"])]}),
+            _schedule("pilot_best", best["warmup"], decay, {"values": [best_rate]}),
         ],
         "seeds": seeds,
         "probes": document["probes"],
@@ -179,6 +180,10 @@ def _grid(centre: float, span: tuple[float, float], count: int) -> dict[str, Any
     return {"grid": {"low": low, "high": high, "count": count, "spacing": "log"}}
 
 
+def _count(rates: dict[str, Any]) -> int:
+    return int(rates["grid"]["count"]) if "grid" in rates else len(rates["values"])
+
+
 def _linear(configurations: int, steps: int, derived: DerivedWarmup) -> tuple[list[int], int]:
     """Lengths over the run, the derived one among them, and rates for each: together as many as the others may try."""
     fewest, most = _LENGTHS
@@ -203,11 +208,12 @@ def _cluster(seed: Seed) -> int:
     return seed.initialization
 
 
-def _description(name: str, group: Group, configurations: int) -> str:
+def _description(name: str, group: Group, of_none: int, of_linear: int) -> str:
     return (
-        f"Derived from {name} ({group.label}) by its smoothness law: the derived warmup, not tuned, against none and"
-        f" linear, each tuned over {configurations} configurations (what the pilot and the derived arm cost), and the"
-        " pilot's best. The seeds are new; the predictions under derived_from were made before anything ran."
+        f"Derived from {name} ({group.label}) by its smoothness law: the derived warmup, not tuned, against none, tuned"
+        f" over {of_none} configurations, and linear, over {of_linear} (what the pilot and the derived arm cost, or a"
+        " little more), and the pilot's best. The seeds are new; the predictions under derived_from were made before"
+        " anything ran."
     )
 
 

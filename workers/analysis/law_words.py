@@ -21,8 +21,9 @@ NAMES = {
 def law_sentences(group: Group, question: Question, measured: GroupLaws) -> list[str]:
     """Whether the law holds in a group, then the numbers that say so."""
     main, *rest = measured.laws
-    told = [_opening(main), *_numbers(main), *_phases(main, rest), *_others(main, rest)]
-    if main.response != "preconditioned_sharpness" and question.no_threshold(group.optimizer_entry) is not None:
+    told = [_opening(main), *_drawn(main), *_numbers(main), *_phases(main, rest), *_others(main, rest)]
+    reason = question.no_threshold(group.optimizer_entry, mup=group.is_mup)
+    if main.response != "preconditioned_sharpness" and reason is not None:
         told.append(
             f"{group.optimizer} steps along a preconditioned gradient: the law of the plain Hessian bounds no rate of"
             " it."
@@ -48,6 +49,17 @@ def _opening(main: Law) -> str:
     return f"{said}: {because(main)}."
 
 
+def _drawn(main: Law) -> list[str]:
+    """Of a function without noise: what an interval over its trials is, and is not."""
+    if main.fit.unit == "seed" or not main.fit.law.k0 >= 0:
+        return []
+    return [
+        "Nothing is drawn in these trials, so that every seed is the same trial: the"
+        f" {main.fit.num_clusters} that differ count one by one, all from one start. Intervals over them say how the"
+        " fit hangs on which of them are in it, not what chance or another start would make of it."
+    ]
+
+
 def _numbers(main: Law) -> list[str]:
     fit = main.fit
     if not fit.law.k0 >= 0:
@@ -55,7 +67,7 @@ def _numbers(main: Law) -> list[str]:
     optimum = {"given": "the known optimum", "zero": "0 taken as the optimum", "fitted": "the fitted optimum"}
     ranges = [_range(name, value) for name, value in (("rho", fit.rho), ("K0", fit.k0), ("Krho", fit.k_rho))]
     known = [each for each in ranges if each]
-    over = f" ({', '.join(known)}: 95 % over resampled seeds)" if known and fit.law.k_rho > 0 else ""
+    over = f" ({', '.join(known)}: 95 % over resampled {fit.unit}s)" if known and fit.law.k_rho > 0 else ""
     told = [
         f"Its best fit is {formula(fit.law)}{over}, the gap being the loss minus {number(main.optimum, 3)}"
         f" ({optimum[main.optimum_kind]}), {number(fit.gap_low, 3)} to {number(fit.gap_high, 3)}: R^2"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,9 +72,9 @@ def measure_laws(
     return found
 
 
-def responses_of(question: Question, optimizer: str) -> tuple[str, ...]:
+def responses_of(question: Question, group: Group) -> tuple[str, ...]:
     """The kinds in the order in which they count: what an optimizer preconditions is measured preconditioned."""
-    if question.no_threshold(optimizer) is None:
+    if question.no_threshold(group.optimizer_entry, mup=group.is_mup) is None:
         return RESPONSES
     return (RESPONSES[-1], *RESPONSES[:-1])
 
@@ -81,18 +82,25 @@ def responses_of(question: Question, optimizer: str) -> tuple[str, ...]:
 def _of_group(group: Group, question: Question, rows: pd.DataFrame) -> GroupLaws | None:
     laws: list[Law] = []
     main: LawPoints | None = None
-    for response in responses_of(question, group.optimizer_entry):
+    draws = question.seeds_matter(group.workload_entry)
+    how: dict[str, Any] = {
+        "unit": "seed" if draws else "trial",
+        "one_path": not draws and question.has_coordinates(group.workload_entry),
+    }
+    for response in responses_of(question, group):
         points, losses = _points(rows, response, question, group)
         if not len(points):
             continue
         kind, optimum, joint, rho = _optimum(points, losses, question, group, is_main=main is None)
         points = _with_gap(points, losses - optimum)
-        laws.append(Law(response, WHOLE, kind, optimum, joint, rho, judge(points)))
+        laws.append(Law(response, WHOLE, kind, optimum, joint, rho, judge(points, **how)))
         if main is None:
             main = points
             for phase, mask in ((BEFORE, points.before_peak), (AFTER, ~points.before_peak)):
                 if mask.any() and not mask.all():
-                    laws.append(Law(response, phase, kind, optimum, _NO_RANGE, math.nan, judge(points.where(mask))))
+                    laws.append(
+                        Law(response, phase, kind, optimum, _NO_RANGE, math.nan, judge(points.where(mask), **how))
+                    )
     return None if main is None else GroupLaws(tuple(laws), main)
 
 

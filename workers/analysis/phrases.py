@@ -3,7 +3,7 @@
 import math
 
 from workers.analysis.comparison import Verdict
-from workers.analysis.plain import number
+from workers.analysis.plain import number, plural
 from workers.analysis.ranking import Contender
 from workers.analysis.usable import LargestUsable
 
@@ -27,7 +27,9 @@ def usable_text(usable: LargestUsable) -> str:
     elif math.isnan(usable.first_unusable_above):
         text = f"at least {number(usable.rate, 3)}"
     else:
-        beyond = f"{number(usable.first_unusable_above, 3)}: {usable.covered_above} of {usable.num_trials} seeds"
+        beyond = (
+            f"{number(usable.first_unusable_above, 3)}: {usable.covered_above} of {plural(usable.num_trials, 'seed')}"
+        )
         text = f"{number(usable.rate, 3)} ({beyond})"
     if usable.unfinished and not math.isnan(usable.rate):
         text += ", larger ones not finished"

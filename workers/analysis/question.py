@@ -90,6 +90,11 @@ class Question:
         noise = spec.get("noise") or function.get("noise")
         return not self.is_analytic(workload) or bool(noise) or function.get("kind") == "two_layer_linear"
 
+    def has_coordinates(self, workload: str) -> bool:
+        """Whether a function has more than one coordinate, or may have: of one, the gap tells the place."""
+        function = self.workloads.get(workload, {}).get("function") or {}
+        return function.get("kind") in ("quadratic", "scalar_net", "river_valley", "two_layer_linear")
+
     def stability_products(self, optimizer: str) -> tuple[float, float] | None:
         """The values of sharpness x lr beyond which sgd is unstable on a quadratic: in its first step, and later on.
 
@@ -118,17 +123,22 @@ class Question:
             f"Peak LRs are multiples of {self.rate_unit(optimizer)}, measured at {at}; the table trials has the rates."
         )
 
-    def no_threshold(self, optimizer: str) -> str | None:
-        """Why the plain sharpness has no threshold for this kind; None for sgd, which has one (arXiv 2207.14484)."""
+    def no_threshold(self, optimizer: str, *, mup: bool = False) -> str | None:
+        """Why the plain sharpness has no threshold for this kind; None for sgd, which has one (arXiv 2207.14484).
+
+        mup: the model's parametrization, whose factors on the rate precondition every optimizer.
+        """
         kind = str(self.optimizers.get(optimizer, {}).get("kind"))
         if kind == "lion":
             return "steps of a fixed length have no stability threshold"
         if kind == "plugin":
             return "what its own update rule is preconditioned by is not known"
-        if kind not in _PRECONDITIONED_BY:
+        by = [f"its {_PRECONDITIONED_BY[kind]}"] if kind in _PRECONDITIONED_BY else []
+        by += ["mup's factors on the rate"] if mup else []
+        if not by:
             return None
         return (
-            f"its stability threshold concerns the Hessian preconditioned by its {_PRECONDITIONED_BY[kind]}, and the"
+            f"its stability threshold concerns the Hessian preconditioned by {' and '.join(by)}, and the"
             " plain one was measured"
         )
 

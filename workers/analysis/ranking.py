@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,12 @@ from workers.analysis.intervals import mean_interval
 from workers.analysis.question import Question
 from workers.analysis.survival import StepsToTarget, steps_by_cell
 from workers.analysis.usable import LargestUsable, largest_usable
+
+NEVER_BEGAN = {
+    "no_positive_sharpness": "the sharpness at the start, in whose units the peak LR is stated, is not above 0 there",
+    "optimum_above_start": "the optimum that the warmup was given lies above the loss at the start",
+}
+"""Reasons of workers.science.outcome, in words."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,10 @@ class Group:
     """Contender with a closed loop -> what that was told, or read beyond the loss."""
     tried: Mapping[str, float]
     """Contender -> losses of tried updates of a trial, where there were any; the median over its trials."""
+    never_began: Mapping[str, int] = field(default_factory=dict)
+    """Why trials ended before their first update -> how many."""
+    is_mup: bool = False
+    """Whether its model is in mup parametrization, whose factors on the rate precondition the Hessian."""
 
     @property
     def baseline(self) -> Contender | None:
@@ -113,7 +123,20 @@ def _make_group(cells: pd.DataFrame, table: CellTable, steps: list[StepsToTarget
         rate_unit=question.rate_unit(first["optimizer_entry"]),
         knew=_knew(trials),
         tried=_tried(trials),
+        never_began=_never_began(trials),
+        is_mup=_is_mup(trials, question.workloads.get(entry, {}).get("model") or {}),
     )
+
+
+def _never_began(trials: pd.DataFrame) -> dict[str, int]:
+    reasons = trials.loc[trials["done"].to_numpy(), "reason"].astype(str)
+    return {reason: int(times) for reason in NEVER_BEGAN if (times := (reasons == reason).sum())}
+
+
+def _is_mup(trials: pd.DataFrame, model: Mapping[str, object]) -> bool:
+    swept = "workload.model.parametrization"
+    stated = trials[swept].iloc[0] if swept in trials else model.get("parametrization")
+    return stated == "mup"
 
 
 def _knew(trials: pd.DataFrame) -> dict[str, str]:

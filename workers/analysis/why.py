@@ -32,7 +32,7 @@ def why(group: Group, question: Question, measured: Curvature) -> list[str]:
 
 
 def _sharpness(group: Group, question: Question, measured: Curvature) -> list[str]:
-    reason = question.no_threshold(group.optimizer_entry)
+    reason = question.no_threshold(group.optimizer_entry, mup=group.is_mup)
     if reason is not None:
         return [f"cannot be told for {group.optimizer}: {reason}.", *_after_warmup(measured, judged=False)]
     start, products = measured.start, question.stability_products(group.optimizer_entry)

@@ -12,7 +12,7 @@ from workers.analysis.headline import headline
 from workers.analysis.phrases import VERB, some, steps_text, usable_against, usable_text
 from workers.analysis.plain import alike, listed, number, plural, signed
 from workers.analysis.question import Question
-from workers.analysis.ranking import Contender, Group
+from workers.analysis.ranking import NEVER_BEGAN, Contender, Group
 
 GOOD_SHARE = 0.9
 """Of the points of a probe: where fewer converged, the verdict says so."""
@@ -231,6 +231,10 @@ def _counts(group: Group) -> list[str]:
         )
     else:
         sentences.append(f"{plural(done, 'trial')} done{counted}.")
+    sentences += [
+        f"{plural(times, 'trial')} made no update: {NEVER_BEGAN[reason]} (reason {reason})."
+        for reason, times in group.never_began.items()
+    ]
     if group.num_without_value:
         sentences.append(
             f"{plural(group.num_without_value, 'trained trial')} had no finite {group.metric.replace('_', ' ')} "

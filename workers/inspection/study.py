@@ -99,7 +99,7 @@ class _Inspection:
 
     def build(self) -> None:
         """Workloads, optimizers and schedules, each once."""
-        needs_hvp = any(probe.takes_hvps for probe in self.study.fields.probes)
+        needs_hvp = any(probe.takes_hvps for probe in self.study.fields.probes) or bool(self._units())
         for entry, variant in self._variants("workloads"):
             if isinstance(variant.spec, Classification) and next(own_parts(variant.spec), None) is not None:
                 self._examine(entry, variant.spec, needs_hvp=needs_hvp)
@@ -124,6 +124,20 @@ class _Inspection:
                 if probe.takes_hvps:
                     allowed = f"secant_smoothness with workload {entry.name}: {facts.no_hvp}"
                     self._refuse(f"probes[{index}].kind", show(probe.kind), allowed)
+            for where, quantity in self._units():
+                allowed = f"nothing, rates as they are, with workload {entry.name}: {facts.no_hvp}"
+                self._refuse(where, quantity, allowed)
+
+    def _units(self) -> list[tuple[str, str]]:
+        """Where rates are multiples of 1/sharpness, which takes Hessian-vector products, and of which."""
+        stated = [("peak_lrs", self.study.fields.peak_lrs)]
+        for axis in ("optimizers", "schedules"):
+            stated += [(f"{entry.where}.peak_lrs", entry.peak_lrs) for entry in self.study.axes[axis]]
+        return [
+            (f"{where}.relative_to", rates.relative_to.quantity)
+            for where, rates in stated
+            if rates is not None and rates.relative_to is not None
+        ]
 
     def _examine_optimizer(self, entry: Entry, optimizer: PluginOptimizer) -> None:
         for _, variant in self._variants("workloads"):

@@ -60,7 +60,8 @@ class LawFit:
     law: least squares in log space; rho, k0, k_rho with intervals over resampled clusters (whole trials). slope: of log
     law over log gap at the median gap. envelope: quantile regression at 0.95. cover: the factor by which `law` would
     have to be raised to lie above all points. permutation_p: of whole trials. bend: the largest factor by which the
-    middle of a part of the gaps lies off the law for certain.
+    middle of a part of the gaps lies off the law for certain. num_below_optimum: points left out because their loss is
+    below the optimum. unit: what is resampled and left out, `seed` or `trial`.
     """
 
     num_points: int
@@ -87,27 +88,40 @@ class LawFit:
     regressors: tuple[RegressorFit, ...]
     answer: LawAnswer
     reasons: tuple[str, ...]
+    num_below_optimum: int = 0
+    unit: str = "seed"
 
 
-def judge(points: LawPoints, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> LawFit:
+def judge(
+    points: LawPoints, *, bootstraps: int = BOOTSTRAPS, seed: int = 0, unit: str = "seed", one_path: bool = False
+) -> LawFit:
     """Fit the law and say what it comes to. `docs/laws.md` states each criterion.
 
     Supported needs all of: curvature rises with the gap (bootstrap over clusters), beyond what both share with the step
     (permutation of whole trials); it tells at least half of the variance of peak LRs and of seeds that were held out;
     step alone and 2/lr tell less, and so does the gradient norm; its envelope holds on seeds that were held out; no
     part of the gaps bends away from it.
+
+    Args:
+        unit: what a cluster is called: `seed`, or `trial` where seeds change nothing.
+        one_path: all trials start at one point of several dimensions and draw nothing, so that they follow about one
+            path, on which the gap cannot be told from the place.
     """
+    below = int(((points.curvature > 0) & (points.gap < 0)).sum())
     used = points.usable().thinned(MAX_POINTS)
-    missing = _missing(used)
+    missing = _missing(used, below)
     if missing:
-        return _nothing(used, missing)
-    return _judge(used, bootstraps, seed)
+        return replace(_nothing(used, missing), num_below_optimum=below, unit=unit)
+    found = replace(_judge(used, bootstraps, seed), num_below_optimum=below, unit=unit)
+    answer, reasons = _answer(found, one_path=one_path)
+    return replace(found, answer=answer, reasons=tuple(reasons))
 
 
-def _missing(points: LawPoints) -> list[str]:
+def _missing(points: LawPoints, below: int) -> list[str]:
     """Why nothing can be fitted at all."""
     if len(points) < MIN_POINTS:
-        return [f"{len(points)} points with a positive curvature and gap, and a fit takes {MIN_POINTS}"]
+        said = [f"{_counted(len(points), 'point')} with a positive curvature and gap, and a fit takes {MIN_POINTS}"]
+        return said + ([_no_optimum(below)] if below else [])
     low, high = np.quantile(points.gap, [0.05, 0.95])
     if high < MIN_RANGE * low:
         return [f"the gap covers a factor of {high / low:.2f} alone, and a power shows over {MIN_RANGE:g} at least"]
@@ -127,7 +141,7 @@ def _judge(points: LawPoints, bootstraps: int, seed: int) -> LawFit:
     by_rate = held_out("gap", points, rate_N)
     folds = (rate_N, by_rate) if len(rates) > 1 else (cluster_N, by_seed)
     test = permutation_test(points, seed=seed)
-    found = LawFit(
+    return LawFit(
         num_points=len(points),
         num_trials=len(np.unique(points.trial)),
         num_clusters=len(clusters),
@@ -153,8 +167,6 @@ def _judge(points: LawPoints, bootstraps: int, seed: int) -> LawFit:
         answer=LawAnswer.NOT_IDENTIFIABLE,
         reasons=(),
     )
-    answer, reasons = _answer(found)
-    return replace(found, answer=answer, reasons=tuple(reasons))
 
 
 def resampled_fits(points: LawPoints, draws: int = BOOTSTRAPS, seed: int = 0) -> PowerFits | None:
@@ -230,8 +242,10 @@ def _bend(points: LawPoints, law: PowerLaw, cluster_N: Integers, num_clusters: i
     return math.exp(worst)
 
 
-def _answer(fit: LawFit) -> tuple[LawAnswer, list[str]]:
+def _answer(fit: LawFit, *, one_path: bool) -> tuple[LawAnswer, list[str]]:
     against, open_ = _against_it(fit), _left_open(fit)
+    if one_path:
+        open_.append("all trials follow about one path from one start, on which the gap cannot be told from the place")
     if against:
         return LawAnswer.NOT_SUPPORTED, against
     if open_:
@@ -241,8 +255,8 @@ def _answer(fit: LawFit) -> tuple[LawAnswer, list[str]]:
     unknown = [NAMED[each.regressor] for each in fit.regressors if each.against == "not measured"]
     return LawAnswer.SUPPORTED, [
         "curvature rises with the gap beyond what both share with the step (permutation of whole trials, p ="
-        f" {fit.permutation_p:.2g}); a peak LR that was left out is told {told[0]} of its variance, a seed {told[1]};"
-        f" {_listed(less)} tell{'s' if len(less) == 1 else ''} less"
+        f" {fit.permutation_p:.2g}); a peak LR that was left out is told {told[0]} of its variance, a {fit.unit}"
+        f" {told[1]}; {_listed(less)} tell{'s' if len(less) == 1 else ''} less"
         + (f" ({_listed(unknown)} was not measured)" if unknown else "")
     ]
 
@@ -253,22 +267,22 @@ def _against_it(fit: LawFit) -> list[str]:
         said.append("curvature does not rise with the gap: the best law is a constant")
     elif fit.slope.low <= 0.02:
         said.append(
-            "it is not shown that curvature rises with the gap: over resampled seeds the slope at the median gap goes"
-            f" down to {fit.slope.low:.2g}"
+            f"it is not shown that curvature rises with the gap: over resampled {fit.unit}s the slope at the median gap"
+            f" goes down to {fit.slope.low:.2g}"
         )
     if fit.permutation_p > MAX_P and fit.num_peak_lrs > 1:
         said.append(
             "at one and the same step trials with a larger gap do not have a larger curvature (permutation of whole"
             f" trials, p = {fit.permutation_p:.2g}): gap and curvature share no more than the step"
         )
-    for name, value in (("peak LR", fit.held_out_r2_by_peak_lr), ("seed", fit.held_out_r2_by_seed)):
+    for name, value in (("peak LR", fit.held_out_r2_by_peak_lr), (fit.unit, fit.held_out_r2_by_seed)):
         if value < MIN_HELD_OUT_R2:
             told = f"{_share(value)} of its variance" if value > 0 else "no better than by a constant"
             said.append(f"the fit does not carry over: a {name} that was left out is told {told}")
     if fit.held_out_violated_by_seed > MAX_HELD_OUT_VIOLATED:
         said.append(
-            f"as a bound it does not hold on seeds that were left out: {_share(fit.held_out_violated_by_seed)} of their"
-            " points lie above the envelope of 95 %"
+            f"as a bound it does not hold on {fit.unit}s that were left out: {_share(fit.held_out_violated_by_seed)} of"
+            " their points lie above the envelope of 95 %"
         )
     if fit.bend > MAX_BEND:
         said.append(
@@ -283,9 +297,9 @@ def _against_it(fit: LawFit) -> list[str]:
 
 
 def _left_open(fit: LawFit) -> list[str]:
-    said = []
+    said = [_no_optimum(fit.num_below_optimum)] if fit.num_below_optimum else []
     if fit.num_clusters < MIN_CLUSTERS:
-        said.append(f"{fit.num_clusters} seeds, and a law is told from {MIN_CLUSTERS} on")
+        said.append(f"{_counted(fit.num_clusters, fit.unit)}, and a law is told from {MIN_CLUSTERS} on")
     if fit.num_peak_lrs < 2:
         said.append("one peak LR: loss and time fall together, so that a gap is never seen at two steps")
     if math.isnan(fit.permutation_p):
@@ -297,6 +311,14 @@ def _left_open(fit: LawFit) -> list[str]:
             # arXiv 2509.07972, Lemma 1: a law in the gradient norm (below 2) is one in the gap, too
             said.append("the gradient norm tells curvature better, and a law in it implies a bound in the gap")
     return said
+
+
+def _no_optimum(below: int) -> str:
+    return f"{_counted(below, 'point')} of a loss below what is taken as the optimum, which therefore is none"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.science.evaluation import COLUMNS, TEST_COLUMNS
-from workers.science.outcome import reason_of_end
+from workers.science.outcome import OPTIMUM_ABOVE_START, reason_of_end
 from workers.science.training import Rows
 
 FloatArray = NDArray[np.float64]
@@ -31,9 +31,16 @@ NOT_YET = -1
 class History:
     """Arrays [N] over the slots, on the host; `state` is all of it."""
 
-    def __init__(self, num_slots: int, never_began: Mapping[int, str] | None = None) -> None:
-        """`never_began`: slot -> why it ends at its first row, without an update."""
+    def __init__(
+        self,
+        num_slots: int,
+        never_began: Mapping[int, str] | None = None,
+        least_start_loss: Mapping[int, float] | None = None,
+    ) -> None:
+        """`never_began`: slot -> why it ends at its first row, without an update. `least_start_loss`: slot -> the loss
+        below which its first row is its last."""
         self._never_began = never_began or {}
+        self._least_start_loss = least_start_loss or {}
         self.floats = {name: np.full(num_slots, np.nan) for name in FLOATS}
         self.floats["probe_gradients"][:] = 0.0
         self.counts = {name: np.zeros(num_slots, dtype=np.int64) for name in COUNTS}
@@ -51,8 +58,11 @@ class History:
         for slot in np.flatnonzero((self.end_step == NOT_YET) & ~rows.alive.all(axis=0)):
             row = int(np.argmin(rows.alive[:, slot]))
             loss, total = rows.values["train_loss"][row, slot], rows.values["parameter_sum"][row, slot]
+            step = rows.first_step + row
             reason = self._never_began.get(int(slot)) or reason_of_end(loss, total, loss_limit[slot])
-            self.end(int(slot), rows.first_step + row, reason)
+            if step == 0 and loss < self._least_start_loss.get(int(slot), -np.inf):
+                reason = OPTIMUM_ABOVE_START
+            self.end(int(slot), step, reason)
         step_T1 = rows.first_step + np.arange(len(rows.alive))[:, None]
         own: NDArray[np.bool_] = (self.end_step == NOT_YET) | (step_T1 <= self.end_step)
         # no update was made from the row at which a trial ended

@@ -12,6 +12,9 @@ NON_FINITE_PARAMETERS = "non_finite_parameters"
 DIVERGENCE_FACTOR = "divergence_factor"
 NO_POSITIVE_SHARPNESS = "no_positive_sharpness"
 """Its peak is a multiple of 1/sharpness at a start where that is not above 0, or did not converge: it never trained."""
+OPTIMUM_ABOVE_START = "optimum_above_start"
+"""The optimum that its closed loop was given lies above the loss at its start, so that it is none: it never trained."""
+NEVER_BEGAN = frozenset({NO_POSITIVE_SHARPNESS, OPTIMUM_ABOVE_START})
 STOP = "stop"
 BUDGET = "budget"
 DIVERGED = frozenset({NON_FINITE_LOSS, NON_FINITE_PARAMETERS, DIVERGENCE_FACTOR})
@@ -30,7 +33,7 @@ def outcome_of_classifier(reason: str, final_loss: float, reference_loss: float)
     """`final_loss` is on the fixed evaluation set, `reference_loss` that of the best constant answer."""
     if reason in DIVERGED:
         return Outcome.DIVERGED
-    if reason == NO_POSITIVE_SHARPNESS:
+    if reason in NEVER_BEGAN:
         return Outcome.STALLED
     return Outcome.TRAINED if final_loss < STALLED_SHARE * reference_loss else Outcome.STALLED
 
@@ -42,7 +45,7 @@ def outcome_of_function(reason: str, start_loss: float, final_loss: float, has_g
     """
     if reason in DIVERGED:
         return Outcome.DIVERGED
-    if reason == NO_POSITIVE_SHARPNESS:
+    if reason in NEVER_BEGAN:
         return Outcome.STALLED
     if reason == STOP:
         return Outcome.TRAINED

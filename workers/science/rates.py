@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.schedules import ClosedLoopWarmup, Decay, ReplayWarmup
+from schemas.schedules import ClosedLoopWarmup, Decay, GivenOptimum, ReplayWarmup
 from schemas.trials import TrialSpec
 from workers.schedules import factors
 from workers.schedules.progress import Progress
@@ -17,6 +17,8 @@ from workers.science.registry import build_rule
 
 NEVER = -1
 NO_LIMIT = 2**62
+OPTIMUM_ROUNDING = 1e-6
+"""So far, relatively, a given optimum may lie above the loss at the start: a start at the optimum has such a loss."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,10 @@ class PackRates:
         """`peaks`: the rates, where trials state multiples; by default what they state."""
         peaks = [trial.peak_lr for trial in trials] if peaks is None else peaks
         self._open = OpenLoopRates(trials, peaks, total_steps, device)
+        self.least_start_loss = {
+            slot: least for slot, trial in enumerate(trials) if (least := least_start_loss(trial)) is not None
+        }
+        """Slot -> the loss below which it cannot begin: the optimum that its closed loop was given is none."""
         groups: dict[tuple[ClosedLoopWarmup, Decay], list[int]] = {}
         for slot, trial in enumerate(trials):
             if isinstance(trial.schedule.warmup, ClosedLoopWarmup):
@@ -207,3 +213,11 @@ class PackRates:
             for slot, value in zip(loop.slots, loop.state[name].tolist(), strict=True):
                 values[slot] = value
         return values
+
+
+def least_start_loss(trial: TrialSpec) -> float | None:
+    """The optimum that the trial's closed loop is given, rounding left out; None where it is given none."""
+    optimum = getattr(trial.schedule.warmup, "optimum", None)
+    if not isinstance(optimum, GivenOptimum):
+        return None
+    return optimum.value - OPTIMUM_ROUNDING * abs(optimum.value)

@@ -130,6 +130,9 @@ def _batches(problem: Problem, trial: TrialSpec) -> tuple[Batch, ...]:
 class PreconditionedObjective:
     """An objective whose Hessian is P^-1/2 H P^-1/2, P of the first update from the gradient last asked for.
 
+    What the probe `preconditioned_sharpness` reads at step 0, but for the gradient in P: here that of the batch on
+    which H is taken, there that of the training batch.
+
     The symmetric form has the eigenvalues of P^-1 H (arXiv 2406.09405 has those), and Lanczos needs the symmetry.
     """
 
@@ -173,5 +176,9 @@ class PreconditionedObjective:
         coefficients = optimizer.coefficients(state)
         # an update may use its gradients as scratch
         optimizer.update(grads_NP.clone(), state, start_NP, coefficients, torch.empty_like(start_NP))
-        preconditioner_NP = optimizer.preconditioner(state)
+        preconditioner_NP, factor_P = optimizer.preconditioner(state), problem.lr_multiplier_P
+        # mup's factors on the rate are part of P, as in the probe of this name (`TrainingLoop._preconditioner`)
+        if factor_P is not None:
+            preconditioner_NP = (1.0 if preconditioner_NP is None else preconditioner_NP) / factor_P
+            preconditioner_NP = torch.as_tensor(preconditioner_NP).expand_as(start_NP)
         return None if preconditioner_NP is None else preconditioner_NP.rsqrt()

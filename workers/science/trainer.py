@@ -63,7 +63,7 @@ class PackTrainer:
         without = {slot: NO_POSITIVE_SHARPNESS for slot, unit in self._units.items() if not unit.is_unit}
         begins = [is_in and slot not in without for slot, is_in in enumerate(is_member)]
         self._loop = TrainingLoop(self._problem, optimizers, self._rates, self._probes, begins)
-        self._history = History(task.size, without)
+        self._history = History(task.size, without, self._rates.least_start_loss)
         for slot, unit in self._units.items():
             self._history.spend([slot], np.array([unit.num_gradients]), np.array([unit.num_hvps]))
         self._is_analytic = isinstance(task.workload, Analytic)
@@ -74,9 +74,6 @@ class PackTrainer:
         """Makes at most `max_steps` updates (default: the task's chunk) and returns their rows.
 
         The chunk that reaches the budget, or after which no member is training any more, also ends the pack.
-
-        Raises:
-            ValueError: a closed loop whose given optimum lies above the loss at the start.
         """
         assert not self.done
         first = self.position

@@ -85,6 +85,8 @@ class TrainingLoop:
         self.optimizer_state: State = self._optimizer.init(self.params_NP)
         self.alive_N = torch.tensor(is_member, device=start_NP.device)
         self._largest = torch.finfo(start_NP.dtype).max
+        least = [rates.least_start_loss.get(slot, -torch.inf) for slot in range(len(start_NP))]
+        self._least_start_loss_N = torch.tensor(least, dtype=torch.float64, device=start_NP.device)
         # the first row sets it where the workload has a divergence factor
         self.loss_limit_N = torch.full_like(start_NP[:, 0], self._largest)
         self._block_rows = _block_rows(start_NP)
@@ -201,11 +203,13 @@ class TrainingLoop:
         return self._problem.training_objective.loss(params_nP, batch.select(index_n))
 
     def _mask(self, step: int, loss_N: Tensor, parameter_sum_N: Tensor) -> None:
-        """Ends the trials whose row says so: not finite, too large, or at their stop."""
+        """Ends the trials whose row says so: not finite, too large, at their stop, or a start below its optimum."""
         problem = self._problem
         if step == 0 and problem.divergence_factor is not None:
             limit_N = problem.divergence_factor * loss_N.clamp(min=1.0)
             self.loss_limit_N = limit_N.clamp(max=self._largest)
+        if step == 0:
+            self.alive_N &= loss_N.double() >= self._least_start_loss_N
         # comparisons are false for NaN; a finite sum means finite parameters
         self.alive_N &= loss_N.abs() <= self.loss_limit_N
         self.alive_N &= parameter_sum_N.abs() <= self._largest

@@ -20,7 +20,8 @@ def draw(source: FigureSource) -> Figure:
     return Figure(
         NAME,
         "Smoothness law: curvature against gap",
-        "Every measured point of every done trial; gap: loss on the probe batch minus the optimum; colour: peak LR. "
+        "The converged points of every done trial, of very many every so many; gap: loss on the probe batch minus the "
+        "optimum; colour: peak LR. "
         "Solid: K0 + Krho gap^rho by least squares in logs. Dashed: its 95 % envelope (quantile regression), which is "
         "what the law claims. Look for: points of all colours on one rising line. Colours that lie apart at the same "
         "gap are curvature that follows something else.",
@@ -49,7 +50,7 @@ def _panel(group: Group, measured: GroupLaws) -> Panel:
         Axis(f"gap: probe loss - {main.optimum:.4g} ({main.optimum_kind})", log=True),
         Axis(NAMES[main.response], log=True),
         series,
-        shade_title="log10 of peak LR",
+        shade_title=f"log10 of peak LR{f' x {group.rate_unit}' if group.rate_unit else ''}",
         note=f"{str(main.fit.answer).capitalize()}: {main.fit.reasons[0]}.",
     )
 

@@ -41,7 +41,7 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     drawn = [band_over_seeds(source, each, probes, "product", marked=True) for each in source.baseline_last(group)]
     series = tuple(each for each in drawn if each is not None)
     products = source.question.stability_products(group.optimizer_entry)
-    threshold = None if products is None else products[1]
+    threshold = None if products is None or group.is_mup else products[1]
     if is_preconditioned:
         threshold = of_preconditioned if math.isfinite(of_preconditioned) else None
     catapults = event_marks(source, group, "catapult", lambda step, said: (step, said["product"]))
@@ -80,7 +80,7 @@ def _log_limits(series: tuple[Series, ...], threshold: float | None) -> tuple[fl
 
 
 def _note(group: Group, source: FigureSource, threshold: float | None) -> str:
-    reason = source.question.no_threshold(group.optimizer_entry)
+    reason = source.question.no_threshold(group.optimizer_entry, mup=group.is_mup)
     if reason is not None and threshold is None:
         return f"No line here: {reason}. Compare the curves with one another only."
     return "" if threshold is not None else "No line here: the optimizer's momentum is not one number."

@@ -14,7 +14,8 @@ class GapRule:
 
     The signal is the training batch's loss, or its moving average e <- d e + (1 - d) loss from e = first loss, both as
     they were `lag` steps ago (the first one until then). A negative gap is set to 0 and counted, one row at a time; a
-    given optimum above the first loss is refused. Cost: nothing beyond the loss that training has anyway.
+    trial whose first loss is below the given optimum never begins (`PackRates.least_start_loss`). Cost: nothing beyond
+    the loss that training has anyway.
     """
 
     needs_gradient_norm = False
@@ -23,7 +24,6 @@ class GapRule:
     def __init__(self, spec: Any) -> None:
         self.optimum = spec.optimum
         self._spec = spec
-        self._was_checked = False
         self.searches: list[Search] = []  # it never searches
 
     def rate_at(self, gap_n: Tensor, observation: Observation) -> Tensor:
@@ -42,14 +42,9 @@ class GapRule:
         }
 
     def next(self, state: State, observation: Observation, evaluate: Evaluate) -> tuple[Tensor, State]:
-        """The rates [n] in float64, infinite where the law allows any. `evaluate` is not used.
-
-        Raises:
-            ValueError: a given optimum is above a member's first loss.
-        """
+        """The rates [n] in float64, infinite where the law allows any. `evaluate` is not used."""
         loss_n = observation["loss"].to(torch.float64)
         is_first_n = state["steps"] == 0
-        self._check_optimum(loss_n, is_first_n)
 
         average_n = torch.where(is_first_n, loss_n, torch.lerp(loss_n, state["average"], self._spec.signal.ema_decay))
         newest_n = average_n if self._spec.signal.source == "ema" else loss_n
@@ -72,16 +67,3 @@ class GapRule:
         if isinstance(self.optimum, GivenOptimum):
             return self.optimum.value
         return minimum_n if isinstance(self.optimum, RunningMinimumOptimum) else 0.0
-
-    def _check_optimum(self, loss_n: Tensor, is_first_n: Tensor) -> None:
-        # Reading the loss makes the host wait, so this is done in the first call alone. After a resume no member is at
-        # its first step, and a loss below the optimum is then a gap to clamp.
-        if self._was_checked or not isinstance(self.optimum, GivenOptimum):
-            return
-        self._was_checked = True
-        first_losses = loss_n[is_first_n & (loss_n < self.optimum.value)]
-        if len(first_losses) > 0:
-            raise ValueError(
-                f"warmup.optimum.value: got {self.optimum.value!r}, allowed at most {first_losses.min().item()!r}, "
-                "the loss at the start"
-            )
