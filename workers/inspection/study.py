@@ -26,8 +26,8 @@ from schemas.study import Study
 from schemas.trials import steps_of
 from schemas.warmups import PluginWarmup
 from schemas.workloads import Analytic, Classification, LanguageModel
+from workers.data import examples_of
 from workers.data import load as load_data
-from workers.data import windows
 from workers.plugins import PluginFailed, load, parameters_of, told
 from workers.schedules import factors
 from workers.science.datasets import DataArrays
@@ -101,7 +101,7 @@ class _Inspection:
         """Workloads, optimizers and schedules, each once."""
         needs_hvp = any(probe.takes_hvps for probe in self.study.fields.probes)
         for entry, variant in self._variants("workloads"):
-            if isinstance(variant.spec, Classification) and next(own_parts(variant.spec), None) is not None:
+            if isinstance(variant.spec, Classification | LanguageModel) and any(own_parts(variant.spec)):
                 self._examine(entry, variant.spec, needs_hvp=needs_hvp)
         if self.problems:
             return
@@ -112,7 +112,7 @@ class _Inspection:
             if isinstance(variant.spec.warmup, PluginWarmup):
                 self._ask_schedule(entry, variant.spec)
 
-    def _examine(self, entry: Entry, workload: Classification, *, needs_hvp: bool) -> None:
+    def _examine(self, entry: Entry, workload: Classification | LanguageModel, *, needs_hvp: bool) -> None:
         key = workload_key(workload)
         if key in self.workloads:
             return
@@ -152,8 +152,7 @@ class _Inspection:
     def _arrays(self, workload: Classification | LanguageModel) -> DataArrays:
         arrays = self.arrays[dataset_key(workload.dataset)]
         if isinstance(workload, LanguageModel):
-            examples = windows(arrays, workload.model.context, workload.dataset.subset)
-            return DataArrays(**examples, num_classes=arrays.num_classes, sha256=arrays.sha256)
+            return DataArrays(**examples_of(workload, arrays), num_classes=arrays.num_classes, sha256=arrays.sha256)
         names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y", "num_classes", "sha256")
         return DataArrays(**{name: getattr(arrays, name) for name in names})
 

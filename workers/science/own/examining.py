@@ -57,7 +57,7 @@ class Built:
         return Batch((self.examples.inputs, self.examples.targets, torch.tensor(1)), size=len(self.examples))
 
 
-def examine(workload: Classification, arrays: DataArrays, *, needs_hvp: bool) -> WorkloadFacts:
+def examine(workload: Classification | LanguageModel, arrays: DataArrays, *, needs_hvp: bool) -> WorkloadFacts:
     """What is found out about it on the CPU.
 
     Args:
@@ -142,7 +142,7 @@ def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: 
     )
 
 
-def _check_outputs(built: Built, workload: Classification, arrays: DataArrays) -> Tensor:
+def _check_outputs(built: Built, workload: Classification | LanguageModel, arrays: DataArrays) -> Tensor:
     """The outputs for the examples in training; refuses those that the loss has no use for, in both modes."""
     targets = built.examples.targets
     if not isinstance(built.loss, OwnLoss) and targets.is_floating_point():
@@ -264,7 +264,7 @@ MODULE_REASONS: dict[str, Callable[[Built], bool]] = {
 """What one module cannot do for all trials of a pack, though vmap may take it."""
 
 
-def _why_no_hvp(workload: Classification, arrays: DataArrays, built: Built) -> str:
+def _why_no_hvp(workload: Classification | LanguageModel, arrays: DataArrays, built: Built) -> str:
     """Why its Hessian-vector products cannot be had, or are not its gradient's derivative; empty where they are."""
     who = " and ".join(part.name for part in (built.model, built.loss) if isinstance(part, OwnModel | OwnLoss))
     try:
@@ -316,7 +316,9 @@ def _numbers(objective: Any, params_2P: Tensor, batch: Batch, *, needs_hvp: bool
     inputs, targets, key = batch.tensors
     pairs = [torch.stack((tensor, tensor.flip(0))) for tensor in (inputs, targets)]
     own = Batch((*pairs, torch.stack((key, key + 1))), True, batch.size)
-    found = [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
+    # a loss alone, too, as an evaluation takes it: vmap knows torch's recurrent nets only under a derivative
+    found = [objective.loss(params_2P, batch)]
+    found += [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
     return [*found, objective.hvp(params_2P, batch, torch.ones_like(params_2P))] if needs_hvp else found
 
 
