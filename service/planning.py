@@ -64,6 +64,8 @@ class PlannedStudy:
     budget: PlannedBudget | None = None
     unstacked: Mapping[str, str] = field(default_factory=dict)
     """Workload and optimizer -> why their trials train alone."""
+    notes: Sequence[str] = ()
+    """What else a person should know before it trains."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -78,6 +80,7 @@ class PlannedStudy:
             "warmup_steps": dict(self.warmup_steps),
             "budget": None if self.budget is None else asdict(self.budget),
             "unstacked": dict(self.unstacked),
+            "notes": list(self.notes),
             "spec": dict(self.study.resolved),
         }
 
@@ -125,8 +128,19 @@ def plan_request(
     cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past, calibrated=calibrated)
     said = _warmup_steps(study, datasets)
     budget = _budget(study, gradients_of_packs(trials, packs, plans))
-    alone = request.unstacked()
-    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget, alone)
+    return PlannedStudy(
+        study,
+        cost,
+        len(request.trials),
+        len(done),
+        home,
+        device_class,
+        count,
+        said,
+        budget,
+        request.unstacked(),
+        averaging_notes(request),
+    )
 
 
 def notes(request: Request) -> list[str]:

@@ -94,6 +94,7 @@ def lines_of(planned: Any) -> list[str]:
     budget = planned.study.fields.probe_budget
     lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
     lines += [f"unstacked   {why} ({pair})" for pair, why in planned.unstacked.items()]
+    lines += [f"note        {said}" for said in planned.notes]
     lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
 

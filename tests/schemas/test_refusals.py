@@ -316,7 +316,8 @@ TASKS = {
     ),
     "a classifier's data": (
         {"dataset": {"kind": "digits"}},
-        "workloads[0].dataset.kind: got 'digits', allowed tinyshakespeare, pydoc, plugin (digits: with task",
+        "workloads[0].dataset.kind: got 'digits', allowed tinyshakespeare, pydoc, plugin (digits: with task"
+        " classification)",
     ),
     "tokens of images": (
         {"task": "classification", "model": {"kind": "mlp"}, "dataset": {"kind": "digits"}},

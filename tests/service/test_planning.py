@@ -50,9 +50,13 @@ def test_an_average_in_the_place_of_a_decay_beside_a_decay_is_said(places) -> No
     document = digits(40)
     document["optimizers"] = [{"name": "free", "kind": "schedule_free_adamw", "peak_lrs": {"values": [0.01]}}]
     (note,) = averaging_notes(accept(document, places))
+    planned = plan_study(document, places, workers=1)
+    assert f"note        {note}" in lines_of(planned)
+    assert planned.as_json()["notes"] == [note]
     assert note.startswith("optimizer free averages its iterates in the place of a decay (arXiv 2405.15682), and has")
     document["schedules"] = [schedule | {"decay": {"kind": "constant"}} for schedule in document["schedules"]]
     assert averaging_notes(accept(document, places)) == []
+    assert plan_study(document, places, workers=1).as_json()["notes"] == []
 
 
 def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:
