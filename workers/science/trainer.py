@@ -235,6 +235,8 @@ class PackTrainer:
                 continue
             has_ended = history.end_step[slot] != NOT_YET
             step = int(history.end_step[slot]) if has_ended else self.total_steps
+            if self._loop.bounds is not None and (has_ended or self.done):
+                events.append((name, step, "step_bounded", self._loop.bounds.of_slot(slot)))
             if clamped[slot] and (has_ended or self.done):
                 events.append((name, step, "gap_clamped", {"times": clamped[slot]}))
             if has_ended:
