@@ -208,6 +208,19 @@ class Late(nn.Module):
         return self.linear(inputs)
 
 
+BUILT = []
+
+
+def growing(after: int, p: float = 0.0, buffer: bool = False):
+    """Larger, or with a buffer, once it has been built so often."""
+    BUILT.append(1)
+    is_other = len(BUILT) > after
+    module = nn.Sequential(nn.Linear(12, 9 if is_other and not buffer else 8), nn.Dropout(p), nn.LazyLinear(5))
+    if is_other and buffer:
+        module.register_buffer("extra", torch.zeros(1))
+    return module
+
+
 def raises():
     raise ValueError("no such thing")
 
@@ -364,8 +377,8 @@ PLUGINS = {
     "models": {
         one.__name__: one
         for one in (
-            net, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late, raises,
-            leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small, Speechless,
+            net, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late, growing,
+            raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small, Speechless,
         )
     },
     "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing)},

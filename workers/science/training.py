@@ -162,7 +162,8 @@ class TrainingLoop:
             self.bounds.load_state({name: state[f"bounds.{name}"] for name in self.bounds.state})
         own = {name.removeprefix("own."): tensor for name, tensor in state.items() if name.startswith("own.")}
         if self._problem.alone is not None:
-            self._problem.alone.load_state({name.removeprefix("model."): tensor for name, tensor in own.items()})
+            of_model = {name: tensor for name, tensor in own.items() if name.startswith("model.")}
+            self._problem.alone.load_state({name.removeprefix("model."): each for name, each in of_model.items()})
         if isinstance(self._optimizer, TorchOptimizer):
             self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in own.items()})
 
