@@ -31,7 +31,7 @@ from workers.data import load as load_data
 from workers.plugins import PluginFailed, load, parameters_of, told
 from workers.schedules import factors
 from workers.science.datasets import DataArrays
-from workers.science.own.examining import examine, examine_optimizer
+from workers.science.own.examining import check_batch, examine, examine_optimizer
 
 
 def part_facts(group: Group, name: str) -> PluginFacts:
@@ -71,6 +71,8 @@ class _Inspection:
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
     workloads: dict[str, WorkloadFacts] = field(default_factory=dict)
     arrays: dict[str, Any] = field(default_factory=dict)
+    batches: set[tuple[str, object]] = field(default_factory=set)
+    """workload_key and batch size of what was tried at that size."""
 
     def find(self) -> None:
         """Import the parts; compare their code with what the study states, and options with signatures."""
@@ -114,8 +116,17 @@ class _Inspection:
 
     def _examine(self, entry: Entry, workload: Classification | LanguageModel, *, needs_hvp: bool) -> None:
         key = workload_key(workload)
-        if key in self.workloads:
-            return
+        if key not in self.workloads:
+            self._examine_parts(entry, workload, key, needs_hvp=needs_hvp)
+        if key in self.workloads and (key, workload.batch_size) not in self.batches:
+            self.batches.add((key, workload.batch_size))
+            said = "a batch that its parts can read, which they can with fewer examples"
+            with self._refusing(f"{entry.where}.batch_size", str(workload.batch_size), said):
+                check_batch(workload, self._arrays(workload))
+
+    def _examine_parts(
+        self, entry: Entry, workload: Classification | LanguageModel, key: str, *, needs_hvp: bool
+    ) -> None:
         with self._refusing(entry.where, show(workload.model.kind), "parts that train"):
             facts = self.workloads[key] = examine(workload, self._arrays(workload), needs_hvp=needs_hvp)
             if not facts.no_hvp:

@@ -26,6 +26,8 @@ from workers.science.registry import build_loss, build_model
 from workers.science.streams import generator
 
 EXAMPLES = 8
+MOST_EXAMPLES = 1024
+"""Of a batch that is tried as it will train: an evaluation takes as many at once."""
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Of gradients that two ways of computing give."""
 HVP_TOLERANCE = 1e-2
@@ -84,6 +86,21 @@ def examine(workload: Classification | LanguageModel, arrays: DataArrays, *, nee
     )
 
 
+def check_batch(workload: Classification | LanguageModel, arrays: DataArrays) -> None:
+    """Asks for the outputs and the loss of as many examples as train at once: some code knows its own batch size alone.
+
+    Raises:
+        PluginMissing. PluginFailed: it raises, or gives something else than for a few; of a batch of more than
+            MOST_EXAMPLES nothing is known.
+    """
+    size = len(arrays.train_y) if workload.batch_size == "full" else workload.batch_size
+    if not EXAMPLES < size <= min(MOST_EXAMPLES, len(arrays.train_y)):
+        return
+    prepare("cpu")
+    built = _build(workload, arrays, dtype_of(workload.precision), size)
+    _loss_of(built, _outputs(built))
+
+
 def examine_optimizer(spec: PluginOptimizer, workload: Classification | LanguageModel, arrays: DataArrays) -> None:
     """Steps it a few times, and once more from what a checkpoint of it would hold.
 
@@ -116,7 +133,9 @@ def _stepped(optimizer: TorchOptimizer, state: dict[str, Tensor], params_1P: Ten
     return params_1P
 
 
-def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: torch.dtype) -> Built:
+def _build(
+    workload: Classification | LanguageModel, arrays: DataArrays, dtype: torch.dtype, most: int = EXAMPLES
+) -> Built:
     model = build_model(workload.model, arrays.train_x.shape[1:], arrays.num_classes)
     streams = [generator(seed, "initialization") for seed in (0, 1)]
     modules = None
@@ -130,7 +149,7 @@ def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: 
     name = getattr(model, "name", workload.model.kind)
     if layouts[0] != layouts[1]:
         raise PluginFailed(f"model {name}: got other parameters with another seed, allowed the same names and shapes")
-    data = to_device(arrays, dtype, torch.device("cpu"), most=EXAMPLES)
+    data = to_device(arrays, dtype, torch.device("cpu"), most=most)
     return Built(
         name,
         model,
