@@ -197,7 +197,10 @@ def test_divergence_is_a_result():
 
 
 def test_a_part_that_raises_says_its_name_and_line():
-    with pytest.raises(PluginFailed, match=r"^model Late raised ValueError: too often \(parts.py:\d+\)$"):
+    with pytest.raises(
+        PluginFailed,
+        match=r"^model Late raised ValueError: too often \(parts.py:\d+\), given inputs of shape \[32, 12\]$",
+    ):
         trained(classification(30, model=model("Late", after=20)), SGD)
 
 
