@@ -113,7 +113,7 @@ def test_ten_lines_train_ones_own_model_and_what_is_installed(ran):
 
 
 def test_a_trial_whose_part_raises_is_errored_with_its_log_and_its_neighbours_are_not(ran):
-    cwd, _ = ran
+    cwd, answers = ran
     trials = pq.read_table(cwd / "out" / "trials.parquet").to_pandas()
     late = trials[trials.workload == "late"]
     assert set(late.state) == {"errored"}
