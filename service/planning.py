@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.plugins import PluginModel
 from schemas.probes import thinning_text
 from schemas.schedules import Schedule
 from schemas.second_moment import beta2_of
@@ -29,7 +30,7 @@ from workers.planning import (
     thinned_points,
 )
 from workers.planning.calibration import Calibration
-from workers.planning.packs import PackPlan
+from workers.planning.packs import PackPlan, group_key
 
 MOST_STUDIES = 1_000
 """So many of a home's studies, the newest ones, are looked through for what packs were like."""
@@ -139,7 +140,7 @@ def plan_request(
         said,
         budget,
         request.unstacked(),
-        averaging_notes(request),
+        averaging_notes(request) + own_pack_notes(request, packs),
     )
 
 
@@ -161,6 +162,18 @@ def averaging_notes(request: Request) -> list[str]:
         " well; decay constant is what its paper means"
         for name, decay in sorted(pairs)
     ]
+
+
+def own_pack_notes(request: Request, packs: Sequence[PackPlan]) -> list[str]:
+    """Models of the user's own that are stacked: the table of pack sizes was measured on models of ours."""
+    workloads = {group_key(trial): trial.workload for trial in request.trials}
+    said: dict[str, None] = {}
+    for pack in packs:
+        facts, model = request.own.of(workloads[pack.group_key]), getattr(workloads[pack.group_key], "model", None)
+        if facts is not None and isinstance(model, PluginModel) and not pack.unstacked:
+            size = f"{pack.size} trials a pack, the default for {facts.num_parameters:,} parameters"
+            said[f"model {model.name}: {size}, not measured on it; --calibrate measures what such a pack costs"] = None
+    return list(said)
 
 
 def thinning_notes(request: Request) -> list[str]:

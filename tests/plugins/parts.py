@@ -11,6 +11,10 @@ def net(width: int = 8, inputs: int = 12, classes: int = 5):
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, classes))
 
 
+def linear(inputs: int = 12, classes: int = 5):
+    return nn.Linear(inputs, classes)
+
+
 def norm_net(width: int = 8, inputs: int = 12, classes: int = 5):
     return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, classes))
 
@@ -389,9 +393,9 @@ PLUGINS = {
     "models": {
         one.__name__: one
         for one in (
-            net, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late, growing,
-            raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small, Fixed,
-            Speechless,
+            net, linear, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late,
+            growing, raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small,
+            Fixed, Speechless,
         )
     },
     "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing)},

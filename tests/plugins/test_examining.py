@@ -55,6 +55,10 @@ def test_data_dependent_control_flow_is_what_vmap_says_of_it():
     assert found("Branching").unstacked.startswith("torch.func.vmap refuses Branching (vmap: It looks like you're")
 
 
+def test_a_linear_classifier_stacks_though_its_hessian_has_a_null_space():
+    assert found("linear", needs_hvp=True).unstacked == ""
+
+
 def test_dropout_of_nothing_stacks():
     assert found("drop_net", p=0.0).unstacked == ""
 

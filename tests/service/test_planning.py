@@ -59,6 +59,21 @@ def test_an_average_in_the_place_of_a_decay_beside_a_decay_is_said(places) -> No
     assert plan_study(document, places, workers=1).as_json()["notes"] == []
 
 
+def test_a_pack_size_that_nobody_measured_on_ones_own_model_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "my_net.py"
+    file.write_text("from torch import nn\nPLUGINS = {'models': {'my_net': lambda width: nn.Linear(64, 10)}}\n")
+    home = str(tmp_path / "home")
+    places = Places.resolve(home=home, tracking_uri="none", plugins=[str(file)], environment={})
+    document = digits(40)
+    assert plan_study(document, places, workers=1).notes == []
+    document["workloads"][0]["model"] = {"kind": "plugin", "name": "my_net", "options": {"width": 3}}
+    [note] = plan_study(document, places, workers=1).notes
+    said = (
+        "model my_net: 64 trials a pack, the default for 650 parameters, not measured on it; --calibrate measures what"
+    )
+    assert note.startswith(said)
+
+
 def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:
     document = digits(400)
     document["optimizers"] = [

@@ -338,7 +338,9 @@ def _numbers(objective: Any, params_2P: Tensor, batch: Batch, *, needs_hvp: bool
     # a loss alone, too, as an evaluation takes it: vmap knows torch's recurrent nets only under a derivative
     found = [objective.loss(params_2P, batch)]
     found += [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
-    return [*found, objective.hvp(params_2P, batch, torch.ones_like(params_2P))] if needs_hvp else found
+    # a drawn direction: of a linear classifier's Hessian the one of ones is in the null space, where all is rounding
+    vectors_2P = torch.randn(params_2P.shape, generator=generator(0, "directions"), dtype=params_2P.dtype)
+    return [*found, objective.hvp(params_2P, batch, vectors_2P)] if needs_hvp else found
 
 
 def _distance(one: Tensor, other: Tensor, floor: float = 1e-12) -> float:
