@@ -140,7 +140,7 @@ def plan_request(
         said,
         budget,
         request.unstacked(),
-        averaging_notes(request) + own_pack_notes(request, packs),
+        averaging_notes(request) + own_pack_notes(request, packs, calibrated),
     )
 
 
@@ -164,7 +164,7 @@ def averaging_notes(request: Request) -> list[str]:
     ]
 
 
-def own_pack_notes(request: Request, packs: Sequence[PackPlan]) -> list[str]:
+def own_pack_notes(request: Request, packs: Sequence[PackPlan], calibrated: Mapping[str, Calibration]) -> list[str]:
     """Models of the user's own that are stacked: the table of pack sizes was measured on models of ours."""
     workloads = {group_key(trial): trial.workload for trial in request.trials}
     said: dict[str, None] = {}
@@ -172,7 +172,11 @@ def own_pack_notes(request: Request, packs: Sequence[PackPlan]) -> list[str]:
         facts, model = request.own.of(workloads[pack.group_key]), getattr(workloads[pack.group_key], "model", None)
         if facts is not None and isinstance(model, PluginModel) and not pack.unstacked:
             size = f"{pack.size} trials a pack, the default for {facts.num_parameters:,} parameters"
-            said[f"model {model.name}: {size}, not measured on it; --calibrate measures what such a pack costs"] = None
+            found = calibrated.get(pack.group_key)
+            measured = "not measured on it; --calibrate measures what such a pack costs"
+            if found is not None and found.times_faster is not None:
+                measured = f"measured here: {found.times_faster:.1f} times as fast a trial as alone"
+            said[f"model {model.name}: {size}, {measured}"] = None
     return list(said)
 
 

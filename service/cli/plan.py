@@ -68,7 +68,9 @@ def _calibrate(document: Any, where: "Places") -> None:
         kinds = begun["of"]
         if found is not None:
             step = human_small(found.step_s[0])
-            say(f"  {begun['number'] + 1} of {kinds}  {begun['name']}: {step} a step of {counted(found.size, 'trial')}")
+            faster = "" if found.times_faster is None else f", {found.times_faster:.1f} times as fast a trial as alone"
+            trials = counted(found.size, "trial")
+            say(f"  {begun['number'] + 1} of {kinds}  {begun['name']}: {step} a step of {trials}{faster}")
 
     measured = calibrate(accept(document, where), where, tell)
     if measured < kinds:

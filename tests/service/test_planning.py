@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import DataMissing
+from service.calibrating import calibrate
 from service.cli.plan import counted, lines_of
 from service.planning import averaging_notes, plan_study, thinning_notes
 from service.requests import accept
@@ -72,6 +73,12 @@ def test_a_pack_size_that_nobody_measured_on_ones_own_model_is_said(tmp_path: Pa
         "model my_net: 64 trials a pack, the default for 650 parameters, not measured on it; --calibrate measures what"
     )
     assert note.startswith(said)
+    document["probes"], document["optimizers"] = [], document["optimizers"][:1]
+    request, found = accept(document, places), []
+    assert calibrate(request, places, lambda begun, one: found.append(one), budget_s=4.0) == 1
+    assert found[-1].times_faster > 1.0
+    [note] = plan_study(document, places, workers=1).notes
+    assert note.endswith(f"650 parameters, measured here: {found[-1].times_faster:.1f} times as fast a trial as alone")
 
 
 def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:
