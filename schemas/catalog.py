@@ -69,9 +69,9 @@ def num_train_examples(workload: Workload, facts: DatasetFacts | None) -> int:
 
 def num_examples_there(workload: Classification | LanguageModel, facts: DatasetFacts) -> int:
     """Training examples of the whole set, of which `subset` may leave some out."""
-    if not isinstance(workload, LanguageModel):
+    if not isinstance(workload, LanguageModel) or isinstance(workload.dataset, PluginDataset):
         return facts.num_train
-    return max(1, num_windows(facts.num_train, workload.model.context))  # a longer context is refused elsewhere
+    return max(1, num_windows(facts.num_train, workload.context))  # a longer context is refused elsewhere
 
 
 def num_windows(num_characters: int, context: int) -> int:

@@ -60,8 +60,8 @@ def beside(not_built: list[Problem], others: list[Problem]) -> list[Problem]:
 
 _BUILT = {
     "task": tags(Workload, "task"),
-    "model": tags(Model) + tags(TextModel),
-    "dataset": tags(Dataset) + tags(Text),
+    "model": tuple(dict.fromkeys(tags(Model) + tags(TextModel))),
+    "dataset": tuple(dict.fromkeys(tags(Dataset) + tags(Text))),
     "loss": tags(Loss),
     "function": tags(AnalyticFunction),
     "optimizer": tags(Optimizer),

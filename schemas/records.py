@@ -74,8 +74,8 @@ EVENTS = _columns(
     (
         "kind",
         "string",
-        "peak_lr_resolved, rate_search, diverged, stopped, warmup_ended, gap_clamped; in a result folder also"
-        " loss_spike, threshold_crossed, catapult, progressive_sharpening, edge_of_stability, regime (found in"
+        "peak_lr_resolved, rate_search, diverged, stopped, warmup_ended, gap_clamped, step_bounded; in a result folder"
+        " also loss_spike, threshold_crossed, catapult, progressive_sharpening, edge_of_stability, regime (found in"
         " the rows of steps and probes)",
     ),
     ("values", "string", "strict JSON, non-finite numbers as strings"),

@@ -229,7 +229,7 @@ def steps_known(workload: Workload) -> int | None:
 
 def tokens_per_example(workload: Workload) -> int:
     """Positions that the loss of one example is a mean over: the window of a text, else 1."""
-    return workload.model.context if isinstance(workload, LanguageModel) else 1
+    return workload.context if isinstance(workload, LanguageModel) else 1
 
 
 def batch_size_of(workload: Workload, num_train_examples: int) -> int:

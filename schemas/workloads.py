@@ -100,7 +100,18 @@ class GPT(Spec):
         return self
 
 
-TextModel = GPT
+def _stated_context(model: GPT | PluginModel) -> object:
+    return model.context if isinstance(model, GPT) else model.options.get("context")
+
+
+def _with_context(model: GPT | PluginModel) -> GPT | PluginModel:
+    context = _stated_context(model)
+    if isinstance(context, bool) or not isinstance(context, int) or context < 1:
+        raise ValueError("one whose option `context`, an integer of 1 or more, says how many tokens a window holds")
+    return model
+
+
+TextModel = Annotated[GPT | PluginModel, Field(discriminator="kind")]
 
 
 class LabelNoise(Spec):
@@ -203,7 +214,7 @@ class PyDoc(_Text):
     kind: Literal["pydoc"]
 
 
-Text = Annotated[TinyShakespeare | PyDoc, Field(discriminator="kind")]
+Text = Annotated[TinyShakespeare | PyDoc | PluginDataset, Field(discriminator="kind")]
 
 
 class CrossEntropy(Spec):
@@ -303,12 +314,23 @@ class Classification(_Trained):
 class LanguageModel(_Trained):
     """A network that predicts each next character of a text. An example, and the unit of `batch_size`, is a window of
     `model.context` characters; the loss is the mean over all its positions; an epoch is every window once.
+
+    A model of one's own is called with the option `context` and takes tokens int64 [B, context] to outputs
+    [B, context, vocabulary]. A data set of one's own gives the windows as they are: x and y of whole numbers
+    [n, context], y the token that follows each of x.
     """
 
     task: Literal["language_model"]
-    model: TextModel
+    model: Annotated[TextModel, AfterValidator(_with_context)]
     dataset: Text
     loss: CrossEntropy
+
+    @property
+    def context(self) -> int:
+        """Tokens in a window."""
+        stated = _stated_context(self.model)
+        assert isinstance(stated, int)
+        return stated
 
 
 class BlockStart(Spec):

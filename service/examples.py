@@ -34,6 +34,7 @@ _PLANNED = {
         "convex-80": "80 of 400 steps",
     },
     "unstacked": {},
+    "notes": [],
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import DatasetFacts, dataset_facts
+from schemas.plugins import PluginModel
 from schemas.probes import thinning_text
 from schemas.schedules import Schedule
 from schemas.second_moment import beta2_of
@@ -29,7 +30,7 @@ from workers.planning import (
     thinned_points,
 )
 from workers.planning.calibration import Calibration
-from workers.planning.packs import PackPlan
+from workers.planning.packs import PackPlan, group_key
 
 MOST_STUDIES = 1_000
 """So many of a home's studies, the newest ones, are looked through for what packs were like."""
@@ -64,6 +65,8 @@ class PlannedStudy:
     budget: PlannedBudget | None = None
     unstacked: Mapping[str, str] = field(default_factory=dict)
     """Workload and optimizer -> why their trials train alone."""
+    notes: Sequence[str] = ()
+    """What else a person should know before it trains."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -78,6 +81,7 @@ class PlannedStudy:
             "warmup_steps": dict(self.warmup_steps),
             "budget": None if self.budget is None else asdict(self.budget),
             "unstacked": dict(self.unstacked),
+            "notes": list(self.notes),
             "spec": dict(self.study.resolved),
         }
 
@@ -125,8 +129,19 @@ def plan_request(
     cost = estimate(trials, packs, plans, study.fields, datasets, workers=count, past=past, calibrated=calibrated)
     said = _warmup_steps(study, datasets)
     budget = _budget(study, gradients_of_packs(trials, packs, plans))
-    alone = request.unstacked()
-    return PlannedStudy(study, cost, len(request.trials), len(done), home, device_class, count, said, budget, alone)
+    return PlannedStudy(
+        study,
+        cost,
+        len(request.trials),
+        len(done),
+        home,
+        device_class,
+        count,
+        said,
+        budget,
+        request.unstacked(),
+        averaging_notes(request) + own_pack_notes(request, packs, calibrated),
+    )
 
 
 def notes(request: Request) -> list[str]:
@@ -147,6 +162,22 @@ def averaging_notes(request: Request) -> list[str]:
         " well; decay constant is what its paper means"
         for name, decay in sorted(pairs)
     ]
+
+
+def own_pack_notes(request: Request, packs: Sequence[PackPlan], calibrated: Mapping[str, Calibration]) -> list[str]:
+    """Models of the user's own that are stacked: the table of pack sizes was measured on models of ours."""
+    workloads = {group_key(trial): trial.workload for trial in request.trials}
+    said: dict[str, None] = {}
+    for pack in packs:
+        facts, model = request.own.of(workloads[pack.group_key]), getattr(workloads[pack.group_key], "model", None)
+        if facts is not None and isinstance(model, PluginModel) and not pack.unstacked:
+            size = f"{pack.size} trials a pack, the default for {facts.num_parameters:,} parameters"
+            found = calibrated.get(pack.group_key)
+            measured = "not measured on it; --calibrate measures what such a pack costs"
+            if found is not None and found.times_faster is not None:
+                measured = f"measured here: {found.times_faster:.1f} times as fast a trial as alone"
+            said[f"model {model.name}: {size}, {measured}"] = None
+    return list(said)
 
 
 def thinning_notes(request: Request) -> list[str]:

@@ -225,6 +225,8 @@ class PlanResource(Resource):
     """Schedule -> its warmup in steps, per workload."""
     unstacked: dict[str, str]
     """Workload and optimizer -> why their trials train one by one; none where nobody has built them yet."""
+    notes: list[str]
+    """What else a person should know before it trains."""
     spec: dict[str, Any]
 
 

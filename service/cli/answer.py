@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schemas.trials import TrialState
 from workers.ledger.ledger import Ledger
 from workers.ledger.rows import StudyRow
 from workers.places import Places
@@ -22,6 +23,10 @@ PLAIN_WIDTH = 80
 """Where there is no terminal to ask."""
 ONE_LINE_WIDTH = 100
 """From here on a comparison fits beside the other columns in one line."""
+MOST_REASONS = 3
+"""So many different reasons of errored trials are told."""
+LOOKED_AT = 200
+"""Of so many errored trials, the first ones."""
 
 
 def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> 
         "publishing_reason": ledger.why_behind(row.id) if fresh.publishing != "current" else "",
         "counts": ledger.counts(row.id),
         "total": fresh.total,
+        "errored": _errored(ledger, row, places),
         "verdict": report.get("verdict", ""),
         "ranking": report.get("ranking", []),
         "folder": str(folder),
@@ -47,6 +53,25 @@ def read_answer(ledger: Ledger, row: StudyRow, folder: Path, places: Places) -> 
         "mlflow_ui": mlflow_command(places),
         "sync": shlex.join(["warmup-bench", "sync", row.id[:8], *_places_flags(places)]),
     }
+
+
+def _errored(ledger: Ledger, row: StudyRow, places: Places) -> list[dict[str, str]]:
+    """Why trials are errored, each reason once, the first ones, with the command that shows what one of them said."""
+    if not ledger.counts(row.id)["errored"]:
+        return []
+    trials, _ = ledger.trials_page(row.id, LOOKED_AT, state=TrialState.ERRORED)
+    first = {trial.reason: trial.trial_id for trial in reversed(trials)}
+    return [
+        {
+            "reason": trial.reason,
+            "trial_id": trial.trial_id,
+            "logs": shlex.join(
+                ["warmup-bench", "logs", row.id[:8], "--trial", trial.trial_id[:8], *_places_flags(places)[:2]]
+            ),
+        }
+        for trial in trials
+        if first[trial.reason] == trial.trial_id
+    ][:MOST_REASONS]
 
 
 def show_answer(answer: dict[str, Any], stream: TextIO) -> None:
@@ -58,6 +83,8 @@ def show_answer(answer: dict[str, Any], stream: TextIO) -> None:
         console.print()
     if answer["reason"]:
         console.print(f"{answer['state']}: {answer['reason']}", markup=False)
+    for one in answer.get("errored", []):
+        console.print(f"errored  {one['reason']}\n         {one['logs']} shows more", markup=False, soft_wrap=True)
     if answer["report"]:
         console.print(f"report   {answer['report']}", markup=False, soft_wrap=True)
 

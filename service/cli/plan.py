@@ -68,7 +68,9 @@ def _calibrate(document: Any, where: "Places") -> None:
         kinds = begun["of"]
         if found is not None:
             step = human_small(found.step_s[0])
-            say(f"  {begun['number'] + 1} of {kinds}  {begun['name']}: {step} a step of {counted(found.size, 'trial')}")
+            faster = "" if found.times_faster is None else f", {found.times_faster:.1f} times as fast a trial as alone"
+            trials = counted(found.size, "trial")
+            say(f"  {begun['number'] + 1} of {kinds}  {begun['name']}: {step} a step of {trials}{faster}")
 
     measured = calibrate(accept(document, where), where, tell)
     if measured < kinds:
@@ -94,6 +96,7 @@ def lines_of(planned: Any) -> list[str]:
     budget = planned.study.fields.probe_budget
     lines += [f"thinned     {thinning_text(name, counts, budget)}" for name, counts in cost.thinned.items()]
     lines += [f"unstacked   {why} ({pair})" for pair, why in planned.unstacked.items()]
+    lines += [f"note        {said}" for said in planned.notes]
     lines += [f"warmup      {name}: {steps}" for name, steps in planned.warmup_steps.items()]
     return lines
 

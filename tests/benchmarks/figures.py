@@ -88,6 +88,15 @@ FIGURES = (
     Figure("whole Ray killed: to the next step", "crashes", "ray_to_next_step_s", 30, "at most", "s"),
     Figure("10,000 trials, 90 % done: to the first missing", "crashes", "resume_first_start_s", 20, "at most", "s"),
     Figure("10,000 small trials: growth of memory", "long_life", "largest_growth", 1.1, "at most", "x"),
+    Figure(
+        "10,000 one-step trials against 1,000: a trainer's memory",
+        "trial_memory",
+        "trainer_growth",
+        1.1,
+        "at most",
+        "x",
+    ),
+    Figure("  and the driver's", "trial_memory", "driver_growth", 1.1, "at most", "x"),
     Figure("1 to 4 raylets, the same trainers: the least efficiency", "raylets", "least_efficiency", 0.9, "at least"),
     Figure("200 short studies, one service: growth of memory", "short_studies", "largest_growth", 1.1, "at most", "x"),
 )

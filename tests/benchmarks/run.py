@@ -34,6 +34,7 @@ NAMES = (
     "service",
     "crashes",
     "long_life",
+    "trial_memory",
     "short_studies",
     "slots",
     "raylets",

@@ -139,6 +139,10 @@ def test_whole_comparisons_come_before_the_next_seed() -> None:
     cells = [(trial.names, trial.peak_lr) for trial in order]
     assert cells[:8] == cells[8:16] == cells[16:]
     assert len(set(cells)) == 8
+    several = len({names for names, _ in cells})
+    assert several > 1
+    assert all(len({names for names, _ in cells[i : i + several]}) == several for i in range(0, 8, several))
+    assert all(rate == min(other for each, other in cells if each == names) for names, rate in cells[:several])
     later, *first = (
         row("a", trials.in_order[0], number=1),
         row("c", *trials.in_order[1:4]),

@@ -113,12 +113,15 @@ def test_ten_lines_train_ones_own_model_and_what_is_installed(ran):
 
 
 def test_a_trial_whose_part_raises_is_errored_with_its_log_and_its_neighbours_are_not(ran):
-    cwd, _ = ran
+    cwd, answers = ran
     trials = pq.read_table(cwd / "out" / "trials.parquet").to_pandas()
     late = trials[trials.workload == "late"]
     assert set(late.state) == {"errored"}
     assert all(re.match(r"model acme_late raised ValueError: too often \(parts.py:\d+\)", text) for text in late.reason)
     assert set(trials[trials.workload != "late"].state) == {"done"}
+    told = json.loads(answers["run"].stdout)["errored"][0]
+    assert told["reason"] in set(late.reason)
+    assert told["trial_id"] in set(late.trial_id)
     with Ledger.open(cwd / "home", create=False) as ledger:
         (study,), _ = ledger.list_studies()
         logs = [pack.log for pack in ledger.packs(study.id) if pack.log]

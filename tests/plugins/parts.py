@@ -11,6 +11,10 @@ def net(width: int = 8, inputs: int = 12, classes: int = 5):
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, classes))
 
 
+def linear(inputs: int = 12, classes: int = 5):
+    return nn.Linear(inputs, classes)
+
+
 def norm_net(width: int = 8, inputs: int = 12, classes: int = 5):
     return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, classes))
 
@@ -125,6 +129,18 @@ class Pair(_Linear):
         return self.linear(inputs) if self.training else (self.linear(inputs), inputs)
 
 
+class Fixed(nn.Module):
+    """Fits batches of up to 16, which is what it was written for."""
+
+    def __init__(self, inputs: int = 12, classes: int = 5):
+        super().__init__()
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, inputs):
+        outputs = self.linear(inputs)
+        return outputs + torch.zeros(16, outputs.shape[1])[: len(inputs)]
+
+
 class Small(_Linear):
     """Fits small batches alone."""
 
@@ -206,6 +222,19 @@ class Late(nn.Module):
         if float(self.calls) > self.after:
             raise ValueError("too often")
         return self.linear(inputs)
+
+
+BUILT = []
+
+
+def growing(after: int, p: float = 0.0, buffer: bool = False):
+    """Larger, or with a buffer, once it has been built so often."""
+    BUILT.append(1)
+    is_other = len(BUILT) > after
+    module = nn.Sequential(nn.Linear(12, 9 if is_other and not buffer else 8), nn.Dropout(p), nn.LazyLinear(5))
+    if is_other and buffer:
+        module.register_buffer("extra", torch.zeros(1))
+    return module
 
 
 def raises():
@@ -364,8 +393,9 @@ PLUGINS = {
     "models": {
         one.__name__: one
         for one in (
-            net, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late, raises,
-            leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small, Speechless,
+            net, linear, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late,
+            growing, raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small,
+            Fixed, Speechless,
         )
     },
     "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing)},

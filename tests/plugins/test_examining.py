@@ -55,6 +55,10 @@ def test_data_dependent_control_flow_is_what_vmap_says_of_it():
     assert found("Branching").unstacked.startswith("torch.func.vmap refuses Branching (vmap: It looks like you're")
 
 
+def test_a_linear_classifier_stacks_though_its_hessian_has_a_null_space():
+    assert found("linear", needs_hvp=True).unstacked == ""
+
+
 def test_dropout_of_nothing_stacks():
     assert found("drop_net", p=0.0).unstacked == ""
 
@@ -218,6 +222,18 @@ PROBLEMS = {
 def test_what_is_wrong_is_said_by_field(case, tmp_path):
     changes, start = PROBLEMS[case]
     assert [line for line in said(tmp_path, **changes) if line.startswith(start)], said(tmp_path, **changes)
+
+
+def test_code_that_knows_small_batches_alone_is_refused_with_the_batch_size(tmp_path):
+    fixed, sizes = plugin("Fixed", inputs=64, classes=10), {"sweep": [16, 17, 32, 2000]}
+    first, second = said(tmp_path, workloads__0__model=fixed, workloads__0__batch_size=sizes)
+    start = (
+        "workloads[0].batch_size: got {}, allowed a batch that its parts can read, which they can with fewer examples"
+    )
+    assert first.startswith(
+        start.format(17) + ": model Fixed raised RuntimeError: The size of tensor a (17) must match"
+    )
+    assert second.startswith(start.format(32))
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path):

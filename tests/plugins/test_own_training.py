@@ -1,5 +1,6 @@
 """Own parts in the training loop: the numbers of a plain PyTorch loop, stacked or alone, resumed or not."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from schemas.probes import SecantSmoothness, Sharpness
 from schemas.schedules import CosineDecay
 from schemas.trials import Member, PackTask, ProbePoints
 from tests.plugins import parts
-from tests.science.conftest import classification, joined, make_blobs, run, schedule, seed, trial
+from tests.science.conftest import classification, joined, make_blobs, pack, run, schedule, seed, trial
 from workers.data.own import load_own
-from workers.plugins import PluginFailed, use_files
+from workers.plugins import PluginFailed, load, use_files
 from workers.science.batches import DataOrder
 from workers.science.datasets import DataArrays
 from workers.science.streams import generator, word
@@ -196,7 +197,10 @@ def test_divergence_is_a_result():
 
 
 def test_a_part_that_raises_says_its_name_and_line():
-    with pytest.raises(PluginFailed, match=r"^model Late raised ValueError: too often \(parts.py:\d+\)$"):
+    with pytest.raises(
+        PluginFailed,
+        match=r"^model Late raised ValueError: too often \(parts.py:\d+\), given inputs of shape \[32, 12\]$",
+    ):
         trained(classification(30, model=model("Late", after=20)), SGD)
 
 
@@ -236,3 +240,43 @@ def test_a_schedule_of_ones_own_multiplies_the_decay():
     np.testing.assert_allclose(found[4:], decay_factors(decay, 4, 10)[4:])
     with pytest.raises(PluginFailed, match=r"schedule over: at step 0: got 1\.5, allowed a number from 0 to 1"):
         factors(Schedule(warmup=PluginWarmup(kind="plugin", name="over", steps=4), decay=decay), 10)
+
+
+# --- a model that is another one when it is built again ---
+
+
+def built_again(after, **options):
+    """A task with a model that changes after it was built `after` times."""
+    parts_now().BUILT.clear()
+    return alone(trial(classification(15, model=model("growing", after=after, **options)), SGD, 0.05))
+
+
+def parts_now():
+    return sys.modules[load("models", "growing").call.__module__]
+
+
+def test_a_stacked_trial_with_other_parameters_is_named():
+    workload = classification(5, model=model("growing", after=2))
+    parts_now().BUILT.clear()
+    said = r"model growing: got 0.weight \[9, 12\] when it was called again, allowed 0.weight \[8, 12\], as at first"
+    with pytest.raises(PluginFailed, match=said):
+        run(pack(*(trial(workload, seed=seed(number)) for number in range(3))), BLOBS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"p": 0.5}, "model growing: got 167 parameters, allowed 149, as when its checkpoint was made"),
+        (
+            {"buffer": True},
+            "model growing: got buffers and frozen parameters extra, allowed none, as when its checkpoint",
+        ),
+    ],
+)
+def test_a_checkpoint_of_a_model_that_has_changed_since_is_refused_with_its_name(options, said):
+    task = built_again(1, **options)
+    first = PackTrainer(task, BLOBS)
+    first.run_chunk(7)
+    state = first.state_dict()
+    with pytest.raises(PluginFailed, match=said):
+        PackTrainer(task, BLOBS).load_state_dict(state)

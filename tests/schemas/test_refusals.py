@@ -312,11 +312,12 @@ TASKS = {
     ),
     "a classifier's model": (
         {"model": {"kind": "mlp"}},
-        "workloads[0].model.kind: got 'mlp', allowed gpt (mlp: with task classification)",
+        "workloads[0].model.kind: got 'mlp', allowed gpt, plugin (mlp: with task classification)",
     ),
     "a classifier's data": (
         {"dataset": {"kind": "digits"}},
-        "workloads[0].dataset.kind: got 'digits', allowed tinyshakespeare, pydoc (digits: with task classification)",
+        "workloads[0].dataset.kind: got 'digits', allowed tinyshakespeare, pydoc, plugin (digits: with task"
+        " classification)",
     ),
     "tokens of images": (
         {"task": "classification", "model": {"kind": "mlp"}, "dataset": {"kind": "digits"}},

@@ -3,10 +3,12 @@
 import io
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from service.cli.answer import mlflow_command, show_answer, show_mlflow
+from service.cli.answer import mlflow_command, read_answer, show_answer, show_mlflow
 from service.cli.options import human_bytes, human_seconds, print_json
 from workers.places import Places
 
@@ -47,6 +49,27 @@ def shown(**changes: object) -> str:
     assert "MLflow" not in stream.getvalue(), "the answer waits for no tracker"
     show_mlflow(ANSWER | changes, stream)
     return stream.getvalue()
+
+
+def test_why_trials_are_errored_is_told_once_with_the_command_that_says_more(tmp_path: Path) -> None:
+    trials = [
+        SimpleNamespace(trial_id=f"{number:064x}", reason=f"model net raised ValueError: {number % 4}")
+        for number in range(9)
+    ]
+    ledger: Any = SimpleNamespace(
+        study=lambda _: SimpleNamespace(state="done", reason="", publishing="current", total=9),
+        counts=lambda _: {"errored": 9},
+        trials_page=lambda _study, limit, *, state: (trials[:limit], None),
+    )
+    places = Places.resolve(home=str(tmp_path), tracking_uri="none", environment={})
+    row: Any = SimpleNamespace(id="0123456789abcdef", name="small")
+    told = read_answer(ledger, row, tmp_path / "none", places)["errored"]
+    assert [one["reason"][-1] for one in told] == ["0", "1", "2"]
+    command = f"warmup-bench logs 01234567 --trial {trials[1].trial_id[:8]} --home {tmp_path}"
+    assert (told[1]["trial_id"], told[1]["logs"]) == (trials[1].trial_id, command)
+    assert f"errored  {told[1]['reason']}\n         {command} shows more\n" in shown(errored=told)
+    ledger.counts = lambda _: {"errored": 0}
+    assert read_answer(ledger, row, tmp_path / "none", places)["errored"] == []
 
 
 def test_the_end_has_verdict_ranking_report_and_the_line_for_mlflow() -> None:

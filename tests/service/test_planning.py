@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import DataMissing
+from service.calibrating import calibrate
 from service.cli.plan import counted, lines_of
 from service.planning import averaging_notes, plan_study, thinning_notes
 from service.requests import accept
@@ -50,9 +51,34 @@ def test_an_average_in_the_place_of_a_decay_beside_a_decay_is_said(places) -> No
     document = digits(40)
     document["optimizers"] = [{"name": "free", "kind": "schedule_free_adamw", "peak_lrs": {"values": [0.01]}}]
     (note,) = averaging_notes(accept(document, places))
+    planned = plan_study(document, places, workers=1)
+    assert f"note        {note}" in lines_of(planned)
+    assert planned.as_json()["notes"] == [note]
     assert note.startswith("optimizer free averages its iterates in the place of a decay (arXiv 2405.15682), and has")
     document["schedules"] = [schedule | {"decay": {"kind": "constant"}} for schedule in document["schedules"]]
     assert averaging_notes(accept(document, places)) == []
+    assert plan_study(document, places, workers=1).as_json()["notes"] == []
+
+
+def test_a_pack_size_that_nobody_measured_on_ones_own_model_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "my_net.py"
+    file.write_text("from torch import nn\nPLUGINS = {'models': {'my_net': lambda width: nn.Linear(64, 10)}}\n")
+    home = str(tmp_path / "home")
+    places = Places.resolve(home=home, tracking_uri="none", plugins=[str(file)], environment={})
+    document = digits(40)
+    assert plan_study(document, places, workers=1).notes == []
+    document["workloads"][0]["model"] = {"kind": "plugin", "name": "my_net", "options": {"width": 3}}
+    [note] = plan_study(document, places, workers=1).notes
+    said = (
+        "model my_net: 64 trials a pack, the default for 650 parameters, not measured on it; --calibrate measures what"
+    )
+    assert note.startswith(said)
+    document["probes"], document["optimizers"] = [], document["optimizers"][:1]
+    request, found = accept(document, places), []
+    assert calibrate(request, places, lambda begun, one: found.append(one), budget_s=4.0) == 1
+    assert found[-1].times_faster > 1.0
+    [note] = plan_study(document, places, workers=1).notes
+    assert note.endswith(f"650 parameters, measured here: {found[-1].times_faster:.1f} times as fast a trial as alone")
 
 
 def test_every_warmup_is_said_in_steps_and_beside_each_optimizer(places: Places) -> None:

@@ -12,7 +12,7 @@ from schemas.plugins import PluginDataset
 from schemas.trials import PackTask, TrialResult, TrialState
 from schemas.workloads import Analytic, LanguageModel
 from workers.cluster.orders import PackOrder, Progress
-from workers.data import TextArrays, load, windows
+from workers.data import DatasetArrays, examples_of, load
 from workers.data.node_cache import load_once_per_node
 from workers.plugins import PluginFailed, PluginMissing, SourceChanged, check_sources
 from workers.records import CheckpointRef, Manifest, RecordStore, SegmentRef, needs_compaction, up_to
@@ -199,10 +199,9 @@ def _arrays(task: PackTask, data_dir: Path | None, cache: Path | None = None) ->
                 f"data set {workload.dataset.kind}: its bytes on this machine (sha256 {arrays.sha256[:12]}...) are not"
                 f" those of the catalog ({str(member.trial.dataset_sha256)[:12]}...); run `warmup-bench data list`"
             )
-    if isinstance(arrays, TextArrays):
-        assert isinstance(workload, LanguageModel)
-        examples = windows(arrays, workload.model.context, workload.dataset.subset)
-        return DataArrays(**examples, num_classes=arrays.num_classes, sha256=arrays.sha256)
+    if isinstance(workload, LanguageModel):
+        return DataArrays(**examples_of(workload, arrays), num_classes=arrays.num_classes, sha256=arrays.sha256)
+    assert isinstance(arrays, DatasetArrays)
     return DataArrays(
         arrays.train_x, arrays.train_y, arrays.validation_x, arrays.validation_y, arrays.test_x, arrays.test_y,
         num_classes=arrays.num_classes, sha256=arrays.sha256, pixels=arrays.pixels,

@@ -1,9 +1,11 @@
 """Writes a study's plan once the device class is known, and turns the ledger's packs back into tasks."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from schemas.catalog import DatasetFacts
@@ -112,8 +114,9 @@ def planned_facts(packs: Sequence[PackRow]) -> TrainerFacts | None:
 
 
 def in_turn(packs: Iterable[PackRow], trials: StudyTrials) -> list[PackRow]:
-    """The order in which packs begin: by round, then those with the first seed, in the order of their trials, then the
-    second, so that a study that ends early has whole comparisons. Bits and ids do not hang on it.
+    """The order in which packs begin: by round, then those with the first seed, then the second; of one seed the first
+    peak rate of every schedule, then the next, as far as packs hold them apart. So a study that ends early has whole
+    comparisons. Bits and ids do not hang on it.
     """
     seeds: dict[Seed, int] = {}
     places = {
@@ -125,7 +128,20 @@ def in_turn(packs: Iterable[PackRow], trials: StudyTrials) -> list[PackRow]:
     def turn(pack: PackRow) -> tuple[int, tuple[int, int]]:
         return pack.round, min((places.get(trial_id, last) for trial_id, _ in pack.members), default=last)
 
-    return sorted(packs, key=turn)
+    before: Counter[object] = Counter()
+    """Packs of the same round, seed and schedule so far."""
+    ordered = []
+    for pack in sorted(packs, key=turn):
+        round_number, (seed, number) = turn(pack)
+        kind = round_number, seed, _kind_of(trials.in_order[number]) if number < len(places) else None
+        ordered.append(((round_number, seed, before[kind], number), pack))
+        before[kind] += 1
+    return [pack for _, pack in sorted(ordered, key=itemgetter(0))]
+
+
+def _kind_of(trial: TrialSpec) -> tuple[object, ...]:
+    """What is compared: everything but the rate and the seed."""
+    return trial.names, tuple(sorted((path, str(value)) for path, value in trial.swept.items()))
 
 
 def pack_task(pack: PackRow, trials: StudyTrials, device: str) -> PackTask:

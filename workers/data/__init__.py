@@ -2,6 +2,7 @@
 
 from workers.data.arrays import DatasetArrays
 from workers.data.inventory import SetStatus, check_known, list_sets
+from workers.data.language import examples_of
 from workers.data.sets import facts_of, load, scan
 from workers.data.texts import TextArrays, windows
 
@@ -10,6 +11,7 @@ __all__ = [
     "SetStatus",
     "TextArrays",
     "check_known",
+    "examples_of",
     "facts_of",
     "list_sets",
     "load",

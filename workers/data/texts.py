@@ -97,7 +97,10 @@ def _windows(tokens: np.ndarray, num: int, context: int) -> np.ndarray:
 
 
 def _chosen(part: str, num: int, context: int, subset: int | None) -> slice | np.ndarray:
-    if part == "train":
-        return slice(subset)
+    return slice(subset) if part == "train" else evenly_chosen(num, context)
+
+
+def evenly_chosen(num: int, context: int) -> slice | np.ndarray:
+    """Which of `num` windows are evaluated on: all, or as many as EVALUATION_CHARACTERS hold, spread evenly."""
     most = max(1, EVALUATION_CHARACTERS // context)
     return slice(None) if num <= most else np.arange(most) * num // most

@@ -26,12 +26,12 @@ from schemas.study import Study
 from schemas.trials import steps_of
 from schemas.warmups import PluginWarmup
 from schemas.workloads import Analytic, Classification, LanguageModel
+from workers.data import examples_of
 from workers.data import load as load_data
-from workers.data import windows
 from workers.plugins import PluginFailed, load, parameters_of, told
 from workers.schedules import factors
 from workers.science.datasets import DataArrays
-from workers.science.own.examining import examine, examine_optimizer
+from workers.science.own.examining import check_batch, examine, examine_optimizer
 
 
 def part_facts(group: Group, name: str) -> PluginFacts:
@@ -71,6 +71,8 @@ class _Inspection:
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
     workloads: dict[str, WorkloadFacts] = field(default_factory=dict)
     arrays: dict[str, Any] = field(default_factory=dict)
+    batches: set[tuple[str, object]] = field(default_factory=set)
+    """workload_key and batch size of what was tried at that size."""
 
     def find(self) -> None:
         """Import the parts; compare their code with what the study states, and options with signatures."""
@@ -101,7 +103,7 @@ class _Inspection:
         """Workloads, optimizers and schedules, each once."""
         needs_hvp = any(probe.takes_hvps for probe in self.study.fields.probes) or bool(self._units())
         for entry, variant in self._variants("workloads"):
-            if isinstance(variant.spec, Classification) and next(own_parts(variant.spec), None) is not None:
+            if isinstance(variant.spec, Classification | LanguageModel) and any(own_parts(variant.spec)):
                 self._examine(entry, variant.spec, needs_hvp=needs_hvp)
         if self.problems:
             return
@@ -112,10 +114,19 @@ class _Inspection:
             if isinstance(variant.spec.warmup, PluginWarmup):
                 self._ask_schedule(entry, variant.spec)
 
-    def _examine(self, entry: Entry, workload: Classification, *, needs_hvp: bool) -> None:
+    def _examine(self, entry: Entry, workload: Classification | LanguageModel, *, needs_hvp: bool) -> None:
         key = workload_key(workload)
-        if key in self.workloads:
-            return
+        if key not in self.workloads:
+            self._examine_parts(entry, workload, key, needs_hvp=needs_hvp)
+        if key in self.workloads and (key, workload.batch_size) not in self.batches:
+            self.batches.add((key, workload.batch_size))
+            said = "a batch that its parts can read, which they can with fewer examples"
+            with self._refusing(f"{entry.where}.batch_size", str(workload.batch_size), said):
+                check_batch(workload, self._arrays(workload))
+
+    def _examine_parts(
+        self, entry: Entry, workload: Classification | LanguageModel, key: str, *, needs_hvp: bool
+    ) -> None:
         with self._refusing(entry.where, show(workload.model.kind), "parts that train"):
             facts = self.workloads[key] = examine(workload, self._arrays(workload), needs_hvp=needs_hvp)
             if not facts.no_hvp:
@@ -166,8 +177,7 @@ class _Inspection:
     def _arrays(self, workload: Classification | LanguageModel) -> DataArrays:
         arrays = self.arrays[dataset_key(workload.dataset)]
         if isinstance(workload, LanguageModel):
-            examples = windows(arrays, workload.model.context, workload.dataset.subset)
-            return DataArrays(**examples, num_classes=arrays.num_classes, sha256=arrays.sha256)
+            return DataArrays(**examples_of(workload, arrays), num_classes=arrays.num_classes, sha256=arrays.sha256)
         names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y", "num_classes", "sha256")
         return DataArrays(**{name: getattr(arrays, name) for name in names})
 

@@ -19,6 +19,10 @@ class Calibration:
     """A step without probes, evaluations in their share: the fastest and the slowest stretch."""
     gradient_s: float | None
     """One gradient equivalent of its probes, for the whole pack; None: no probe was measured."""
+    times_faster: float | None = None
+    """A trial's step in the pack against one alone, where the pack size is a default for models of one's own; None
+    elsewhere.
+    """
 
     def seconds(self, total_steps: int, load: float, probe_price: tuple[float, float]) -> tuple[float, float]:
         """Lower and upper seconds of a pack.

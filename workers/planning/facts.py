@@ -4,6 +4,7 @@ from schemas.catalog import DatasetFacts
 from schemas.own_parts import NO_PARTS, OwnParts
 from schemas.plugins import PluginModel
 from schemas.starts import num_coordinates
+from schemas.trials import tokens_per_example
 from schemas.workloads import Analytic, Workload
 from workers.planning.networks import counts
 
@@ -21,9 +22,11 @@ def num_parameters(workload: Workload, facts: DatasetFacts | None, own: OwnParts
 
 
 def operations_per_example(workload: Workload, facts: DatasetFacts | None, own: OwnParts = NO_PARTS) -> float:
-    """Of a gradient: 2 per multiply-add forward, 4 backward; of a model of the user's own, one for each parameter."""
+    """Of a gradient: 2 per multiply-add forward, 4 backward; of a model of the user's own, one for each parameter and
+    token.
+    """
     if isinstance(workload, Analytic) or isinstance(workload.model, PluginModel):
-        return 6.0 * max(1, num_parameters(workload, facts, own))
+        return 6.0 * max(1, num_parameters(workload, facts, own)) * tokens_per_example(workload)
     assert facts is not None
     return 6.0 * counts(workload.model, facts.input_shape, facts.num_classes).multiply_adds
 

@@ -10,9 +10,10 @@ from schemas.expansion import met_triples
 from schemas.images import image_shape
 from schemas.limits import Limits
 from schemas.own_parts import NO_PARTS, OwnParts
+from schemas.plugins import PluginDataset
 from schemas.study import Study
 from schemas.trials import TrialSpec, batch_size_of, steps_known, total_steps
-from schemas.workloads import LanguageModel, ResNet, ViT, Workload
+from schemas.workloads import GPT, LanguageModel, ResNet, ViT, Workload
 from workers.planning.facts import num_parameters
 from workers.planning.measurement import most_points
 from workers.planning.rows import BYTES_PER_ROW, most_rows
@@ -103,12 +104,23 @@ def _batch_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[
 
 
 def _context_problem(workload: LanguageModel, facts: DatasetFacts, where: str) -> Problem | None:
-    """Windows longer than the shortest part of the text."""
+    """Windows longer than the shortest part of the text, or others than those that a set of one's own is made of."""
+    place = f"{where}.model.context" if isinstance(workload.model, GPT) else f"{where}.model.options.context"
+    if isinstance(workload.dataset, PluginDataset):
+        if facts.input_shape == (workload.context,):
+            return None
+        return Problem(place, str(workload.context), _own_windows(facts))
     shortest = min(facts.num_train, facts.num_validation, facts.num_test)
-    if num_windows(shortest, workload.model.context) > 0:
+    if num_windows(shortest, workload.context) > 0:
         return None
     allowed = f"at most {shortest - 1}, the characters that {facts.kind} is validated on less one"
-    return Problem(f"{where}.model.context", str(workload.model.context), allowed)
+    return Problem(place, str(workload.context), allowed)
+
+
+def _own_windows(facts: DatasetFacts) -> str:
+    if len(facts.input_shape) == 1:
+        return f"{facts.input_shape[0]}, the tokens in a window of {facts.kind}"
+    return f"a data set of windows, x [n, context]: an example of {facts.kind} has shape {list(facts.input_shape)}"
 
 
 def _image_problems(study: Study, datasets: Mapping[str, DatasetFacts]) -> list[Problem]:

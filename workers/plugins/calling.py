@@ -19,8 +19,8 @@ class PluginFailed(WarmupBenchError):
 
 
 @contextmanager
-def calling(group: Group, name: str) -> Iterator[None]:
-    """Whatever is raised inside is that part's doing.
+def calling(group: Group, name: str, given: str = "") -> Iterator[None]:
+    """Whatever is raised inside is that part's doing. `given`: what it was called with, for the message.
 
     Raises:
         PluginFailed: with the exception as its cause. Of a `sys.exit`, too: a trainer is not the part's to end.
@@ -31,7 +31,7 @@ def calling(group: Group, name: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         text = f"{CALLED[group]} {name} raised {told(error)}"[:400]
-        raise PluginFailed(f"{text} ({_place(error)})") from error
+        raise PluginFailed(f"{text} ({_place(error)}){given and f', given {given}'}") from error
 
 
 def told(error: BaseException) -> str:

@@ -15,14 +15,14 @@ TRAIN_EVALUATION_EXAMPLES = 1024
 TRAIN_EVALUATION_TOKENS = 16_384
 """Of a text: as many as are evaluated on of its other parts."""
 
-Inputs = NDArray[np.float32] | NDArray[np.uint8]
-Targets = NDArray[np.int64] | NDArray[np.uint8]
+Inputs = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint8]
+Targets = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class DataArrays:
-    """Inputs float32 [n, ...] and class labels int64 [n] of the three parts; of a text, tokens uint8 [n, T] of n
-    windows and, at each position, the token that follows it.
+    """Inputs float32 [n, ...] and class labels int64 [n] of the three parts; of a text, tokens [n, T] of n windows and,
+    at each position, the token that follows it, uint8, or int32 where the vocabulary is larger.
 
     Images may be pixels uint8 [n, channels, height, width]: `pixels` normalises them on their way to the device.
     """
@@ -133,7 +133,7 @@ def subset_index(num_train: int, subset: int) -> Tensor:
 
 def _context(targets: Tensor) -> int | None:
     """Tokens in a window of a text; None for anything else."""
-    return targets.shape[1] if targets.dtype == torch.uint8 and targets.ndim > 1 else None
+    return targets.shape[1] if targets.dtype in (torch.uint8, torch.int32) and targets.ndim > 1 else None
 
 
 def train_evaluation_index(num_train: int, context: int | None = None) -> Tensor:

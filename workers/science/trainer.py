@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from schemas.plugins import PluginModel
 from schemas.schedules import CatapultStartWarmup
 from schemas.trials import Member, PackTask, TrialResult
 from schemas.workloads import Analytic, Workload
 from workers.laws import steps_saved, steps_to_peak
+from workers.plugins import PluginFailed
 from workers.science import tables
 from workers.science.datasets import DataArrays
 from workers.science.device import prepare
@@ -123,11 +125,13 @@ class PackTrainer:
         """Puts back what `state_dict` gave, here or in another process.
 
         Raises:
-            ValueError: the state is another pack's, or of another format.
+            ValueError: the state is another pack's, or of another format. PluginFailed: a model of the user's own was
+                built with other parameters than those that were saved.
         """
         got, allowed = (state["format"], state["pack_id"]), (STATE_FORMAT, self._task.pack_id)
         if got != allowed:
             raise ValueError(f"state (format, pack_id): got {got}, allowed {allowed}")
+        self._check_parameters(np.shape(state["loop.params"]))
         self.position, self.done = int(state["position"]), bool(state["done"])
         self._loop.load_state(self._tensors(state, "loop."))
         self._rates.load_state(self._tensors(state, "rates."))
@@ -135,6 +139,16 @@ class PackTrainer:
         self._history.load_state(_under(state, "history."))
         self._loop.seconds = dict(state["seconds"])
         self._probes.seconds = {(name, slot): value for name, slot, value in state["probe_seconds"]}
+
+    def _check_parameters(self, saved: tuple[int, ...]) -> None:
+        built = tuple(self._loop.params_NP.shape)
+        if built == saved:
+            return
+        counts = f"got {built[-1]} parameters, allowed {saved[-1]}, as when its checkpoint was made"
+        model = getattr(self._task.workload, "model", None)
+        if isinstance(model, PluginModel):
+            raise PluginFailed(f"model {model.name}: {counts}")
+        raise ValueError(f"state: {counts}")
 
     def _tensors(self, state: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
         return {name: torch.tensor(value, device=self._device) for name, value in _under(state, prefix).items()}
@@ -232,6 +246,8 @@ class PackTrainer:
                 continue
             has_ended = history.end_step[slot] != NOT_YET
             step = int(history.end_step[slot]) if has_ended else self.total_steps
+            if self._loop.bounds is not None and (has_ended or self.done):
+                events.append((name, step, "step_bounded", self._loop.bounds.of_slot(slot)))
             if clamped[slot] and (has_ended or self.done):
                 events.append((name, step, "gap_clamped", {"times": clamped[slot]}))
             if has_ended:

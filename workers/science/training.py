@@ -23,6 +23,7 @@ from workers.science.problem import Problem
 from workers.science.protocols import Batch, State
 from workers.science.rates import PackRates, UpdateRow
 from workers.science.registry import build_optimizer
+from workers.science.step_bounds import StepBounds
 
 ROW = ("train_loss", "gradient_norm", "update_norm", "parameter_sum")
 CLIP_EPSILON = 1e-6
@@ -83,6 +84,7 @@ class TrainingLoop:
         )
         self._optimizer = build_optimizer(optimizers[0].kind, hyperparameters)
         self.optimizer_state: State = self._optimizer.init(self.params_NP)
+        self.bounds = _step_bounds(self.optimizer_state, hyperparameters)
         self.alive_N = torch.tensor(is_member, device=start_NP.device)
         self._largest = torch.finfo(start_NP.dtype).max
         least = [rates.least_start_loss.get(slot, -torch.inf) for slot in range(len(start_NP))]
@@ -146,7 +148,8 @@ class TrainingLoop:
         moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizer_state.items()}
         average = {} if self._average_NP is None else {"average": self._average_NP}
         own = {f"own.{name}": tensor for name, tensor in self._own_state().items()}
-        moved = {**average, **moments, **own}
+        bounds = {} if self.bounds is None else {f"bounds.{name}": each for name, each in self.bounds.state.items()}
+        moved = {**average, **moments, **own, **bounds}
         return {"params": self.params_NP, "alive": self.alive_N, "loss_limit": self.loss_limit_N, **moved}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -157,9 +160,12 @@ class TrainingLoop:
         self.alive_N = state["alive"]
         self.loss_limit_N = state["loss_limit"]
         self.optimizer_state = {name: state[f"optimizer.{name}"] for name in self.optimizer_state}
+        if self.bounds is not None:
+            self.bounds.load_state({name: state[f"bounds.{name}"] for name in self.bounds.state})
         own = {name.removeprefix("own."): tensor for name, tensor in state.items() if name.startswith("own.")}
         if self._problem.alone is not None:
-            self._problem.alone.load_state({name.removeprefix("model."): tensor for name, tensor in own.items()})
+            of_model = {name: tensor for name, tensor in own.items() if name.startswith("model.")}
+            self._problem.alone.load_state({name.removeprefix("model."): each for name, each in of_model.items()})
         if isinstance(self._optimizer, TorchOptimizer):
             self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in own.items()})
 
@@ -182,6 +188,8 @@ class TrainingLoop:
         self._probes.before(step, self.params_NP, lr_N, self.alive_N)
         saved = self._probes.save(step, self.params_NP)
         norm_N, update_norm_N, next_sum_N = self._update(grads_NP)
+        if self.bounds is not None:
+            self.bounds.take(self.optimizer_state["bound"], self.alive_N)
         self._average(step)
         self._probes.after(step, saved, self.params_NP, lr_N, self.alive_N, self._preconditioner)
         torch.stack((loss_N, norm_N, update_norm_N, parameter_sum_N), out=out_row)
@@ -293,6 +301,14 @@ class TrainingLoop:
     def _readings_to_host(self) -> list[tuple[Reading, NDArray[np.float64]]]:
         readings, self._probes.readings = self._probes.readings, []
         return [(reading, reading.values.cpu().numpy()) for reading in readings]
+
+
+def _step_bounds(optimizer_state: State, hyperparameters: PackHyperparameters) -> StepBounds | None:
+    """Of an optimizer that bounds the steps of weight matrices, where there are any."""
+    bound_NL = optimizer_state.get("bound")
+    if bound_NL is None or not bound_NL.shape[1]:
+        return None
+    return StepBounds([layer.name for layer in hyperparameters.layers("matrices")], bound_NL)
 
 
 def _block_rows(params_NP: Tensor) -> int:

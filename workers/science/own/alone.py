@@ -133,7 +133,15 @@ class AloneObjective:
         return {name: tensor.unsqueeze(0) for name, tensor in self._tensors.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts back what `state` gave."""
+        """Puts back what `state` gave.
+
+        Raises:
+            PluginFailed: the model was built with other buffers or frozen parameters than those that were saved.
+        """
+        if set(self._tensors) != set(state):
+            got, allowed = (", ".join(sorted(names)) or "none" for names in (self._tensors, state))
+            said = f"got buffers and frozen parameters {got}, allowed {allowed}, as when its checkpoint was made"
+            raise PluginFailed(f"model {getattr(self._model, 'name', '')}: {said}")
         self._tensors = {name: state[name].squeeze(0) for name in self._tensors}
 
     def _probed(self, params_P: Tensor, batch: tuple[Tensor, ...], *, autocast: bool = False) -> Tensor:

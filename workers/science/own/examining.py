@@ -26,6 +26,8 @@ from workers.science.registry import build_loss, build_model
 from workers.science.streams import generator
 
 EXAMPLES = 8
+MOST_EXAMPLES = 1024
+"""Of a batch that is tried as it will train: an evaluation takes as many at once."""
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Of gradients that two ways of computing give."""
 HVP_TOLERANCE = 1e-2
@@ -57,7 +59,7 @@ class Built:
         return Batch((self.examples.inputs, self.examples.targets, torch.tensor(1)), size=len(self.examples))
 
 
-def examine(workload: Classification, arrays: DataArrays, *, needs_hvp: bool) -> WorkloadFacts:
+def examine(workload: Classification | LanguageModel, arrays: DataArrays, *, needs_hvp: bool) -> WorkloadFacts:
     """What is found out about it on the CPU.
 
     Args:
@@ -82,6 +84,21 @@ def examine(workload: Classification, arrays: DataArrays, *, needs_hvp: bool) ->
         unstacked=_why_unstacked(built, needs_hvp=needs_hvp and not no_hvp),
         no_hvp=no_hvp,
     )
+
+
+def check_batch(workload: Classification | LanguageModel, arrays: DataArrays) -> None:
+    """Asks for the outputs and the loss of as many examples as train at once: some code knows its own batch size alone.
+
+    Raises:
+        PluginMissing. PluginFailed: it raises, or gives something else than for a few; of a batch of more than
+            MOST_EXAMPLES nothing is known.
+    """
+    size = len(arrays.train_y) if workload.batch_size == "full" else workload.batch_size
+    if not EXAMPLES < size <= min(MOST_EXAMPLES, len(arrays.train_y)):
+        return
+    prepare("cpu")
+    built = _build(workload, arrays, dtype_of(workload.precision), size)
+    _loss_of(built, _outputs(built))
 
 
 def examine_optimizer(spec: PluginOptimizer, workload: Classification | LanguageModel, arrays: DataArrays) -> None:
@@ -116,7 +133,9 @@ def _stepped(optimizer: TorchOptimizer, state: dict[str, Tensor], params_1P: Ten
     return params_1P
 
 
-def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: torch.dtype) -> Built:
+def _build(
+    workload: Classification | LanguageModel, arrays: DataArrays, dtype: torch.dtype, most: int = EXAMPLES
+) -> Built:
     model = build_model(workload.model, arrays.train_x.shape[1:], arrays.num_classes)
     streams = [generator(seed, "initialization") for seed in (0, 1)]
     modules = None
@@ -130,7 +149,7 @@ def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: 
     name = getattr(model, "name", workload.model.kind)
     if layouts[0] != layouts[1]:
         raise PluginFailed(f"model {name}: got other parameters with another seed, allowed the same names and shapes")
-    data = to_device(arrays, dtype, torch.device("cpu"), most=EXAMPLES)
+    data = to_device(arrays, dtype, torch.device("cpu"), most=most)
     return Built(
         name,
         model,
@@ -142,7 +161,7 @@ def _build(workload: Classification | LanguageModel, arrays: DataArrays, dtype: 
     )
 
 
-def _check_outputs(built: Built, workload: Classification, arrays: DataArrays) -> Tensor:
+def _check_outputs(built: Built, workload: Classification | LanguageModel, arrays: DataArrays) -> Tensor:
     """The outputs for the examples in training; refuses those that the loss has no use for, in both modes."""
     targets = built.examples.targets
     if not isinstance(built.loss, OwnLoss) and targets.is_floating_point():
@@ -264,7 +283,7 @@ MODULE_REASONS: dict[str, Callable[[Built], bool]] = {
 """What one module cannot do for all trials of a pack, though vmap may take it."""
 
 
-def _why_no_hvp(workload: Classification, arrays: DataArrays, built: Built) -> str:
+def _why_no_hvp(workload: Classification | LanguageModel, arrays: DataArrays, built: Built) -> str:
     """Why its Hessian-vector products cannot be had, or are not its gradient's derivative; empty where they are."""
     who = " and ".join(part.name for part in (built.model, built.loss) if isinstance(part, OwnModel | OwnLoss))
     try:
@@ -316,8 +335,12 @@ def _numbers(objective: Any, params_2P: Tensor, batch: Batch, *, needs_hvp: bool
     inputs, targets, key = batch.tensors
     pairs = [torch.stack((tensor, tensor.flip(0))) for tensor in (inputs, targets)]
     own = Batch((*pairs, torch.stack((key, key + 1))), True, batch.size)
-    found = [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
-    return [*found, objective.hvp(params_2P, batch, torch.ones_like(params_2P))] if needs_hvp else found
+    # a loss alone, too, as an evaluation takes it: vmap knows torch's recurrent nets only under a derivative
+    found = [objective.loss(params_2P, batch)]
+    found += [*objective.loss_and_grad(params_2P, own), *objective.loss_and_grad(params_2P, batch)]
+    # a drawn direction: of a linear classifier's Hessian the one of ones is in the null space, where all is rounding
+    vectors_2P = torch.randn(params_2P.shape, generator=generator(0, "directions"), dtype=params_2P.dtype)
+    return [*found, objective.hvp(params_2P, batch, vectors_2P)] if needs_hvp else found
 
 
 def _distance(one: Tensor, other: Tensor, floor: float = 1e-12) -> float:

@@ -30,13 +30,15 @@ class OwnModel:
         self._spec = spec
         self._input_shape = input_shape
         self._templates: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
+        self._shapes: dict[str, list[int]] | None = None
 
     def build(self, stream: torch.Generator, dtype: torch.dtype) -> nn.Module:
         """A new module in training mode, drawn from this stream: in torch's default dtype, then cast, so that it is the
         same draw in every dtype.
 
         Raises:
-            PluginMissing. PluginFailed: it raises, gives no module, or one with parameters that cannot be trained.
+            PluginMissing. PluginFailed: it raises, gives no module, one with parameters that cannot be trained, or with
+                others than when it was first called.
         """
         start_global_streams(stream.initial_seed())
         function = load("models", self.name).call
@@ -53,7 +55,16 @@ class OwnModel:
         for name, parameter in named.items():
             if not parameter.is_floating_point():
                 raise PluginFailed(f"model {self.name}: {name}: got {parameter.dtype}, allowed a real floating point")
+        self._check_shapes({name: list(parameter.shape) for name, parameter in named.items()})
         return module.to(dtype).train()
+
+    def _check_shapes(self, shapes: dict[str, list[int]]) -> None:
+        first = self._shapes = self._shapes or shapes
+        if shapes == first:
+            return
+        name = next(name for name in (*first, *shapes) if shapes.get(name) != first.get(name))
+        got, allowed = (f"{name} {found[name]}" if name in found else f"no {name}" for found in (shapes, first))
+        raise PluginFailed(f"model {self.name}: got {got} when it was called again, allowed {allowed}, as at first")
 
     def place(self, dtype: torch.dtype, device: torch.device) -> None:
         """Have a template of this dtype there: under vmap none can be built."""
@@ -101,7 +112,7 @@ def call_module(name: str, module: nn.Module, tensors: dict[str, Tensor], inputs
     Raises:
         PluginFailed: it raises, or gives something else than a row of `dtype` for each input (under autocast, of any).
     """
-    with calling("models", name):
+    with calling("models", name, f"inputs of shape {list(inputs.shape)}"):
         outputs: Any = functional_call(module, tensors, (inputs,))
     if not isinstance(outputs, Tensor) or outputs.dim() < 1 or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
