@@ -74,6 +74,7 @@ FIGURES = (
     ),
     Figure("  cold power iteration against ours", "sharpness_along", "least_power_against_ours", 2, "at least", "x"),
     Figure("  16 trials packed, a trial against alone", "sharpness_along", "packed_times_cheaper", 4, "at least", "x"),
+    Figure("  the same with 16 hidden units", "sharpness_along", "packed_narrow_times_cheaper", 4, "at least", "x"),
     Figure("REST, 100 requests/s: a study, p99", "service", "study_p99_ms", 50, "at most", "ms"),
     Figure("REST, 100 requests/s: 100 trials, p99", "service", "trials_p99_ms", 50, "at most", "ms"),
     Figure("REST: submit of 1,000 trials, p99", "service", "submit_p99_ms", 250, "at most", "ms"),
