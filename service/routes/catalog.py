@@ -55,7 +55,9 @@ def _plugin(facts: PluginFacts) -> PluginResource:
 
 @cache
 def _kinds() -> list[KindResource]:
-    return [_kind(family, model) for family, unions in FAMILIES.items() for union in unions for model in members(union)]
+    # A part of one's own is one kind, whatever it is used in.
+    pairs = ((family, model) for family, unions in FAMILIES.items() for union in unions for model in members(union))
+    return [_kind(family, model) for family, model in dict.fromkeys(pairs)]
 
 
 @cache

@@ -144,6 +144,7 @@ def test_mlflow_has_a_parent_run_and_one_run_per_trial_with_thinned_curves(one_w
     assert only_study(one_worker.home).publishing == "current"
 
 
+@pytest.mark.proof
 def test_publishing_again_adds_nothing_and_publishing_anew_gives_the_same(one_worker: Ran) -> None:
     store = one_worker.home / "mlflow.sqlite"
     before = _mlflow(store)
@@ -178,6 +179,7 @@ def test_list_and_show_say_where_a_study_stands(one_worker: Ran) -> None:
     assert (shown["state"], shown["counts"]["done"], shown["spec"]["name"]) == ("done", 16, "small")
 
 
+@pytest.mark.proof
 def test_growing_a_study_by_seeds_trains_the_new_ones_alone(one_worker: Ran) -> None:
     grown = as_file(digits(60, num_seeds=3), one_worker.cwd / "grown.yaml")
     flags = ("--home", "home", "--out", "grown", "--records", "records of mine", "--tracking-uri", "none", "--json")

@@ -16,7 +16,7 @@ from tests.service.serving import study
 
 END_S = 10.0
 COSH = parse_document(preset_text("cosh-wall"))  # needs no data, which an API alone does not publish
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from schemas.study import parse_study
 from workers.planning import expand_trials, measurement_plans, plan_packs
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_a_hundred_thousand_trials_are_planned_within_seconds(small, datasets):
     document = small(

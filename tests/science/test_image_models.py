@@ -166,6 +166,7 @@ def test_sharpness_and_hvps_equal_those_of_the_dense_hessian(kind, loss):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", TINY)
 def test_a_trace_has_the_bits_of_the_direct_call(kind, monkeypatch):
     monkeypatch.setattr(tracing, "CALLS_BEFORE_TRACING", 0)

@@ -73,6 +73,7 @@ def same(ours, theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", MODELS)
 def test_packed_and_solo_agree_to_1e_5_over_200_stable_steps(make, images, kind):
     work = workload(make, 200, kind, augmentation="flip_crop", label_noise=NOISE["per_step"], batch_size=8)

@@ -319,6 +319,7 @@ def test_state_that_came_back_from_a_checkpoint_gives_the_same_bits() -> None:
     assert torch.equal(straight.num_hvps, resumed.num_hvps)
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_hundreds_of_points_leave_memory_flat() -> None:
     objective, _, batch, params = small_mlp(torch.float32)

@@ -103,10 +103,11 @@ def dense_matrices(objective: PackObjective, batch: Batch, params_P: Tensor) -> 
     return hessian, jacobian.T @ curved.reshape(at.numel(), at.numel()) @ jacobian
 
 
-SLOW = ("resnet", "vit")
+SLOW = (pytest.mark.slow, pytest.mark.proof)
+LARGE = ("resnet", "vit")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n in LARGE else ()) for n in MODELS])
 def test_every_kind_agrees_with_the_dense_matrices_of_every_model(name: str) -> None:
     objective, alone, batch, params = built(name)
     stream = generator(1, "test")

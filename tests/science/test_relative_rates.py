@@ -110,6 +110,7 @@ def test_the_unit_is_what_the_probe_of_its_name_reads_at_the_start(make, blobs, 
     assert done.tables["probes"]["value"][0] * done.results[0].peak_lr == pytest.approx(0.5, rel=1e-5)
 
 
+@pytest.mark.proof
 def test_the_rate_has_the_same_bits_whatever_trains_beside_it(make, blobs):
     specs = [relative(make.trial(seed=make.seed(number))) for number in range(3)]
     together = make.run(make.pack(*specs), blobs).results

@@ -60,6 +60,7 @@ def test_an_average_in_the_place_of_a_decay_beside_a_decay_is_said(places) -> No
     assert plan_study(document, places, workers=1).as_json()["notes"] == []
 
 
+@pytest.mark.proof
 def test_a_pack_size_that_nobody_measured_on_ones_own_model_is_said(tmp_path: Path) -> None:
     file = tmp_path / "my_net.py"
     file.write_text("from torch import nn\nPLUGINS = {'models': {'my_net': lambda width: nn.Linear(64, 10)}}\n")
