@@ -31,11 +31,11 @@ test: $(STAMP)
 proof: $(STAMP)
 	@$(PYTEST) -m proof -n 2 --dist loadfile --no-loadscope-reorder
 
-# Format, lint, types, import contracts, and the quick tests of what needs no process, server or database of its own.
-QUICK := $(addprefix tests/,architecture schemas properties golden schedules laws planning records data science analysis results deploy)
+# Format, lint, types, import contracts, and the quick tests of what a study is: within a minute on two cores.
+QUICK := $(addprefix tests/,architecture schemas properties golden schedules planning records results)
 check: $(STAMP)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@$(PYTEST) -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(QUICK)
+	@$(PYTEST) -q -m "not slow and not proof" -n 2 --dist loadfile --no-loadscope-reorder $(QUICK)
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
