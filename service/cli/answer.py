@@ -23,6 +23,10 @@ PLAIN_WIDTH = 80
 """Where there is no terminal to ask."""
 ONE_LINE_WIDTH = 100
 """From here on a comparison fits beside the other columns in one line."""
+FORMS = ("{} {} {} {}", "{}\n{} {} {}", "{}\n{}\n{} {}", "{}\n{}\n{}\n{}")
+"""Verdict, difference and both ends of its interval."""
+LEAST_NAME_WIDTH = 17
+"""Of the schedules' column, where not everything fits."""
 MOST_REASONS = 3
 """So many different reasons of errored trials are told."""
 LOOKED_AT = 200
@@ -132,37 +136,47 @@ def _groups(ranking: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
 
 
 def _table(title: str, rows: list[dict[str, Any]], width: int) -> Table:
+    """In the least broken of the forms that fit: intervals give way before names do."""
+    names = max((len(row["schedule"]) for row in rows), default=0)
+    # The unit is in the title: in a heading it would leave no room for the schedules' names.
+    headings = ("peak LR x" if _unit(rows) else "peak LR", "mean", "sd", "trained", "against the\nbaseline", "usable")
+    for form in FORMS if width >= ONE_LINE_WIDTH else FORMS[1:]:
+        cells = [_cells(row, form) for row in rows]
+        columns = zip(headings, *cells, strict=True)
+        room = width - sum(2 + max(len(line) for cell in column for line in cell.split("\n")) for column in columns)
+        if room > min(names, LEAST_NAME_WIDTH):
+            break
     title = f"{title}; peak LR x {_unit(rows)}" if _unit(rows) else title
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
     # Folded, not cut: two variants of a sweep may differ in their last letters alone.
     table.add_column("schedule", overflow="fold")
-    # The unit is in the title: in a heading it would leave no room for the schedules' names.
-    for heading in ("peak LR x" if _unit(rows) else "peak LR", "mean", "sd", "trained"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("against the baseline", no_wrap=True)
-    table.add_column("usable", justify="right", no_wrap=True)
-    between = " " if width >= ONE_LINE_WIDTH else "\n"
-    for row in rows:
-        table.add_row(
-            Text(row["schedule"]),
-            _number(row["peak_lr"]),
-            _number(row["mean"]),
-            _number(row["sd"], 2),
-            f"{row['trained']}/{row['num_trials']}",
-            Text(_against(row, between)),  # its brackets are no markup
-            row["largest_usable"].replace(">= ", "≥"),
-        )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading.startswith("against") else "right", no_wrap=True)
+    for row, others in zip(rows, cells, strict=True):
+        table.add_row(Text(row["schedule"]), *map(Text, others))  # brackets are no markup
     return table
+
+
+def _cells(row: dict[str, Any], form: str) -> tuple[str, ...]:
+    return (
+        _number(row["peak_lr"]),
+        _number(row["mean"]),
+        _number(row["sd"], 2),
+        f"{row['trained']}/{row['num_trials']}",
+        _against(row, form),
+        row["largest_usable"].replace(">= ", "≥"),
+    )
 
 
 def _unit(rows: list[dict[str, Any]]) -> str:
     return str(rows[0].get("peak_lr_unit") or "") if rows else ""
 
 
-def _against(row: dict[str, Any], between: str) -> str:
+def _against(row: dict[str, Any], form: str) -> str:
     if not isinstance(row["difference"], float):
         return str(row["verdict"])
-    return f"{row['verdict']}{between}{_interval(row['difference'], row['low'], row['high'])}"
+    difference, *ends = _interval(row["difference"], row["low"], row["high"]).split(" ")
+    return form.format(row["verdict"], difference, *(ends or ("", ""))).rstrip()
 
 
 def _interval(difference: float, low: Any, high: Any) -> str:

@@ -91,7 +91,22 @@ def test_verdict_and_ranking_read_well_in_80_columns() -> None:
     assert sum(line.startswith("  ") for line in lines) >= 3
     ranked = next(line for line in lines if line.startswith(" linear-20"))
     assert ranked.split() == ["linear-20", "0.00949", "0.0766", "0.008", "3/3", "cannot", "be", "told", "≥0.0949"]
-    assert "-0.0024 [-0.0107, 0.0060]" in text
+    assert "-0.0024 " in text
+    assert "[-0.0107, 0.0060]" in text
+    assert " warmup.steps=20 " in text
+
+
+def test_small_differences_take_no_room_from_names_and_rates() -> None:
+    row = ROW | {"schedule": "linear warmup.steps=1024", "verdict": "cannot be told", "peak_lr_unit": "1/sharpness"}
+    row |= {"difference": 1.0013e-5, "low": -3.2078e-5, "high": 5.2104e-5, "mean": 0.00137, "sd": 0.0019}
+    text = shown(ranking=[row | {"num_trials": 20, "trained": 20, "largest_usable": ">= 20"}])
+    lines = text.splitlines()
+    assert max(len(line) for line in lines if "report" not in line and "MLflow" not in line) <= 80
+    assert next(line for line in lines if line.startswith(" schedule")).rstrip().endswith("usable")
+    first = next(line for line in lines if line.startswith(" linear"))
+    assert first.rstrip().endswith("≥20")
+    assert "warmup.steps=1024" in text
+    assert "0.000052]" in text
 
 
 def test_a_long_path_stays_on_one_line() -> None:
