@@ -21,7 +21,7 @@ from workers.studies import create_study, publish_data
 
 NUM_TRAINERS = 4
 NUM_NODES = (1, 2, 4)
-NUM_STEPS, NUM_SEEDS = 500, 16
+NUM_STEPS, NUM_SEEDS = 200, 16
 NUM_ROUNDS = 2
 RAYLETS = Path(__file__).resolve().parents[1] / "cluster" / "raylets.py"
 
