@@ -28,7 +28,8 @@ from workers.studies import create_study, publish_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
-NUM_STEPS = 6_000
+NUM_STEPS = 30_000
+"""So many that a quick machine is not done before Ray gives its head up."""
 GIVES_UP_S = 16.0
 BOUND_S = 240.0
 """Against hanging alone."""
