@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import stamina
 
 from workers.tracking.memory_tracker import MemoryTracker
 from workers.tracking.mlflow_tracker import MlflowTracker
@@ -22,6 +23,15 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     from mlflow import MlflowClient
+
+
+@pytest.fixture(autouse=True)
+def _retries_are_not_logged() -> Iterator[None]:
+    """As in a publisher's process. What other tests have configured may write to a stream that is closed."""
+    before = stamina.instrumentation.get_on_retry_hooks()
+    stamina.instrumentation.set_on_retry_hooks([])
+    yield
+    stamina.instrumentation.set_on_retry_hooks(before)
 
 
 @pytest.fixture(scope="session", autouse=True)
