@@ -79,6 +79,20 @@ def test_what_no_vector_changes_is_computed_once():
     assert torch.equal(traced.at(draw(3))(2 * draw(3))[0], torch.tanh(draw(3)) * (2 * draw(3)))
 
 
+def test_another_layout_of_the_last_argument_has_kept_values_of_its_own():
+    def function(x, y):
+        # its trace has other operations for another layout, as torch's own have
+        return (torch.tanh(x) * y,) if y.is_contiguous() else (torch.exp(x) * y,)
+
+    traced = Traced(function)
+    row, column = draw(3, 4), draw(4, 3).mT
+    for last in (row, column):
+        traced(draw(3, 4), last)
+    at = traced.at(draw(3, 4))
+    for last in (row, column, row):
+        assert torch.equal(at(last)[0], function(draw(3, 4), last)[0])
+
+
 def test_what_writes_into_its_own_values_may_be_asked_twice():
     def function(x, y):
         kept = torch.tanh(x)

@@ -52,15 +52,15 @@ class Traced:
         The values of `fixed` must not change while the answer is in use. The same bits as the whole function: it is
         the same operations. What is kept in between is some of the function's intermediate values.
         """
-        kept: list[tuple[Tensor, ...]] = []
+        kept: dict[Halves, tuple[Tensor, ...]] = {}
 
         def of_last(last: Tensor) -> tuple[Tensor, ...]:
             halves = self._halves_of((*fixed, last))
             if halves is None:
                 return self(*fixed, last)
-            if not kept:
-                kept.append(halves.of_fixed(*fixed))
-            return halves.of_last(*kept[0], last)
+            if halves not in kept:  # each layout of the last argument has a trace of its own, which keeps other values
+                kept[halves] = halves.of_fixed(*fixed)
+            return halves.of_last(*kept[halves], last)
 
         return of_last
 
