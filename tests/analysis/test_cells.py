@@ -90,7 +90,7 @@ def test_rows_that_share_an_initialization_are_one_observation(analyse_rows, mak
 
 def test_an_untuned_sweep_of_a_schedule_makes_contenders_and_a_tuned_one_joins_them(analyse_rows, make_row):
     rows = [make_row("none", 0.1, seed, 0.3) for seed in (0, 1)]
-    for steps in (20, 80):
+    for steps in (20, 100, 80):
         for seed in (0, 1):
             name = f"warm warmup.steps={steps}"
             rows.append(make_row(name, 0.1, seed, 0.2 + steps / 1000, **{"schedule.warmup.steps": steps}))
@@ -99,10 +99,11 @@ def test_an_untuned_sweep_of_a_schedule_makes_contenders_and_a_tuned_one_joins_t
         "none",
         "warm warmup.steps=20",
         "warm warmup.steps=80",
+        "warm warmup.steps=100",
     ]
     _, (group,) = analyse_rows(rows, tuned=["peak_lr", "schedule.warmup.steps"])
     warm = group.contenders[1]
-    assert (warm.schedule, warm.settings, warm.num_configurations) == ("warm", "warmup.steps=20", 2)
+    assert (warm.schedule, warm.settings, warm.num_configurations) == ("warm", "warmup.steps=20", 3)
 
 
 def test_a_baseline_with_variants_is_tuned_over_them(analyse_rows, make_row):

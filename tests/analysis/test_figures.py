@@ -1,6 +1,7 @@
 """What is drawn: the planted numbers, one look per schedule, the right stability line."""
 
 import math
+from typing import get_args
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,9 @@ from schemas.errors import PlaceError
 from workers.analysis import FIGURE_NAMES, analyse, figure, figure_png, figure_svg, write_report
 from workers.analysis.figures.colours import looks
 from workers.analysis.figures.interactive import log_ticks, panel_figure
+from workers.analysis.figures.model import Axis, Figure, Panel, Series, Symbol
 from workers.analysis.figures.source import MAX_POINTS, curve_over_seeds
+from workers.analysis.figures.still import save_figure
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,13 @@ def test_a_figure_is_saved_as_svg_and_png_the_same_each_time(folder, tmp_path):
 @pytest.mark.parametrize("name", ["loss_curves", "sharpness", "smoothness_over_gap"])
 def test_every_kind_of_panel_can_be_drawn_on_paper(folder, tmp_path, name):
     assert figure_svg(folder, name, tmp_path / "figure.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("symbol", get_args(Symbol))
+def test_every_symbol_can_be_drawn_on_paper(tmp_path, symbol):
+    series = Series("seen", "#000000", (1.0, 2.0), (1.0, 2.0), kind="marks", symbol=symbol)
+    drawn = Figure("any", "Any", "", (Panel("any", Axis("x"), Axis("y"), (series,)),))
+    assert save_figure(drawn, tmp_path / "figure.svg").stat().st_size > 1000
 
 
 def test_an_unknown_figure_and_a_folder_without_report_are_refused(report, tmp_path):

@@ -31,7 +31,11 @@ def _tuned(baseline: Contender, compared: list[Contender]) -> str:
         return f"once each is tuned, nothing is gained or lost against {baseline.schedule}: all tie"
     if len(by_verdict[Verdict.LOSES]) == len(compared):
         return f"once each is tuned, {baseline.schedule} is better than every other schedule"
-    counts = [f"{len(names)} {_SAID[verdict]}" for verdict, names in by_verdict.items() if names and verdict in _SAID]
+    counts = [
+        f"{len(names)} {_SAID[verdict]}{'s' if len(names) == 1 else ''}"
+        for verdict, names in by_verdict.items()
+        if names and verdict in _SAID
+    ]
     open_ = len(by_verdict[Verdict.CANNOT_TELL])
     counts += [f"{open_} cannot be told"] if open_ else []
     return f"once each is tuned, no schedule was shown to beat {baseline.schedule} ({listed(counts)})"

@@ -1,5 +1,6 @@
 """The one number that each trial is judged by: every done trial has one, diverged or not."""
 
+import re
 from collections.abc import Collection
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 
 from schemas import records
 from workers.analysis.question import Question
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 def score_trials(trials: pd.DataFrame, question: Question) -> pd.DataFrame:
@@ -127,6 +130,17 @@ def _useless_loss(part: pd.DataFrame) -> np.ndarray:
     return np.where(np.isfinite(worst), worst, overall if np.isfinite(overall) else np.inf)
 
 
+def _place_among(names: pd.Series) -> pd.Series:
+    """The place of each name in their order, in which `steps=16` comes before `steps=128`."""
+    order = sorted(names.unique(), key=_by_numbers)
+    return names.map({name: place for place, name in enumerate(order)})
+
+
+def _by_numbers(name: str) -> list[str | float]:
+    # every second part is a number, so that like is compared with like
+    return [float(part) if index % 2 else part for index, part in enumerate(_NUMBER.split(name))]
+
+
 def _ordered(scored: pd.DataFrame, question: Question) -> pd.DataFrame:
     keys = pd.DataFrame(index=scored.index)
     for axis, stated in (
@@ -136,7 +150,7 @@ def _ordered(scored: pd.DataFrame, question: Question) -> pd.DataFrame:
     ):
         rank = {name: index for index, name in enumerate(stated)}
         keys[f"{axis}_rank"] = scored[f"{axis}_entry"].map(rank).fillna(len(rank)).astype(float)
-        keys[axis] = scored[axis]
+        keys[axis] = _place_among(scored[axis])
     keys["rate"] = scored["rate"]
     for name in swept_columns(scored):
         numbers = pd.to_numeric(scored[name], errors="coerce")

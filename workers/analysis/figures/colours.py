@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from workers.analysis.figures.model import Symbol
+
 # Okabe and Ito's palette, told apart with every common kind of colour blindness; yellow is left out: unseen on white
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BASELINE = "#333333"
-_SYMBOLS = ("square", "diamond", "triangle-up", "pentagon", "star", "hexagon")
+_SYMBOLS: tuple[Symbol, ...] = ("square", "diamond", "triangle-up", "pentagon", "star", "hexagon")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -14,7 +16,7 @@ class Look:
     """How a schedule is drawn."""
 
     colour: str
-    symbol: str
+    symbol: Symbol
     dash: str
 
 

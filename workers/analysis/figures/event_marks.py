@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workers.analysis.figures.model import Series, numbers
+from workers.analysis.figures.model import Series, Symbol, numbers
 from workers.analysis.figures.source import FigureSource
 from workers.analysis.ranking import Group
 
 MAX_MARKS = 200
-_LOOKS = {"loss_spike": ("triangle-up-open", "#7A4B00"), "catapult": ("x", "#A8431B")}
+_LOOKS: dict[str, tuple[Symbol, str]] = {"loss_spike": ("triangle-up-open", "#7A4B00"), "catapult": ("x", "#A8431B")}
 
 
 def event_marks(

@@ -131,7 +131,7 @@ def _axis(axis: Axis, values: list[float | None]) -> Json:
 def _rule_label(y: float, text: str, suffix: str, log: bool) -> Json:
     place = {"xref": f"x{suffix} domain", "yref": f"y{suffix}", "x": 1, "y": math.log10(y) if log else y}
     anchors = {"xanchor": "right", "yanchor": "bottom", "showarrow": False}
-    return {"text": safe(text), "font": {"size": 12}, **anchors, **place}
+    return {"text": safe(text), "font": {"size": 12}, "bgcolor": "rgba(255,255,255,0.75)", **anchors, **place}
 
 
 def _traces(panel: Panel, suffix: str) -> Iterator[Json]:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workers.analysis.figures.model import Axis, Figure, Panel, Series, numbers
+from workers.analysis.figures.model import Axis, Figure, Panel, Series, Symbol, numbers
 from workers.analysis.figures.source import FigureSource, rate_axis
 from workers.analysis.ranking import Contender, Group
 
@@ -66,7 +66,8 @@ def _series(contender: Contender, cells: pd.DataFrame, source: FigureSource) -> 
 
 def _marks(cells: pd.DataFrame) -> tuple[Series, ...]:
     marks = []
-    for outcome, symbol in (("diverged", "x"), ("stalled", "triangle-down-open")):
+    symbols: dict[str, Symbol] = {"diverged": "x", "stalled": "triangle-down-open"}
+    for outcome, symbol in symbols.items():
         some = cells[(cells[outcome] > 0).to_numpy()]
         if some.empty:
             continue

@@ -8,6 +8,20 @@ import numpy as np
 Numbers = tuple[float | None, ...]
 """None is a gap."""
 
+Symbol = Literal[
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "pentagon",
+    "star",
+    "hexagon",
+    "x",
+    "triangle-up-open",
+    "triangle-down-open",
+]
+"""What marks a point; plotly's names."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -33,7 +47,7 @@ class Series:
     kind: Literal["curve", "points", "marks"] = "curve"
     low: Numbers = ()
     high: Numbers = ()
-    symbol: str = "circle"
+    symbol: Symbol = "circle"
     dash: str = "solid"
     shade: Numbers = ()
     texts: tuple[str, ...] = ()

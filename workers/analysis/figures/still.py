@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.analysis.figures.interactive import log_ticks, tick_places
-from workers.analysis.figures.model import Axis, Figure, Heat, Panel, Series
+from workers.analysis.figures.model import Axis, Figure, Heat, Panel, Series, Symbol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SYMBOLS = {
+_SYMBOLS: dict[Symbol, str] = {
     "circle": "o",
     "square": "s",
     "diamond": "D",
@@ -19,6 +19,7 @@ _SYMBOLS = {
     "star": "*",
     "hexagon": "h",
     "x": "x",
+    "triangle-up-open": "^",
     "triangle-down-open": "v",
 }
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
@@ -68,7 +69,9 @@ def _draw_panel(canvas: Any, axes: "Axes", panel: Panel) -> None:
         canvas.colorbar(shown, ax=axes, label=panel.shade_title)
     for rule in panel.rules:
         axes.axhline(rule.y, color="black", linestyle=":", linewidth=1.2)
-        axes.annotate(rule.text, (1, rule.y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
+        axes.annotate(rule.text, (1, rule.y), fontsize=8, bbox=behind, **place)
     if shown is not None:
         axes.legend(loc="best")
     elif panel.series:
@@ -103,7 +106,7 @@ def _draw_series(axes: "Axes", panel: Panel, series: Series) -> Any:
         return axes.scatter(x, y, marker=marker, s=14, label=series.name, **shade)
     look: dict[str, Any] = {"color": series.colour, "label": series.name}
     if series.kind == "marks":
-        face = "none" if marker == "v" else series.colour
+        face = "none" if series.symbol.endswith("-open") else series.colour
         edge: dict[str, Any] = {} if marker == "x" else {"edgecolors": series.colour}
         axes.scatter(x, y, marker=marker, s=60, zorder=5, label=series.name, c=face, **edge)
     elif series.kind == "points":
