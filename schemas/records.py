@@ -29,21 +29,22 @@ METRICS_FINAL = (
     "test_accuracy",
 )
 METRICS_BEST = METRICS_FINAL[:4]
-METRIC_UNITS = {name: "fraction" if name.endswith("accuracy") else "nats" for name in METRICS_FINAL}
+_LOSS = "of the loss (nats for cross_entropy)"
+METRIC_UNITS = {name: "fraction" if name.endswith("accuracy") else _LOSS for name in METRICS_FINAL}
 
 STEPS = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made when this row was read", "updates"),
     ("lr", "float64", "rate of the update made from here, read back from the optimizer's state"),
-    ("train_loss", "float64", "loss of the training batch at these parameters", "nats"),
+    ("train_loss", "float64", "loss of the training batch at these parameters", _LOSS),
     ("gradient_norm", "float64", "2-norm of the gradient at these parameters, before clipping"),
     ("update_norm", "float64", "2-norm of the update made from here"),
 )
 EVALUATIONS = _columns(
     ("trial_id", "string", "which trial"),
     ("step", "int64", "updates already made", "updates"),
-    ("train_eval_loss", "float64", "loss on the fixed evaluation part of the training set", "nats"),
-    ("validation_loss", "float64", "loss on the validation set", "nats"),
+    ("train_eval_loss", "float64", "loss on the fixed evaluation part of the training set", _LOSS),
+    ("validation_loss", "float64", "loss on the validation set", _LOSS),
     ("validation_accuracy", "float64", "share of the validation set classified right", "fraction"),
 )
 PROBES = _columns(
@@ -63,7 +64,7 @@ PROBES = _columns(
     ("num_hvps", "int64", "Hessian-vector products spent", "HVPs"),
     ("batch_id", "string", "which fixed set of probe batches"),
     ("batch_size", "int64", "examples in each probe batch", "examples"),
-    ("loss", "float64", "loss on the probe batch", "nats"),
+    ("loss", "float64", "loss on the probe batch", _LOSS),
     ("gradient_norm", "float64", "2-norm of the gradient on the probe batch"),
     ("step_norm", "float64", "2-norm of the update made from here (NaN where not part of the probe)"),
     ("lr", "float64", "rate of the update made from here"),
@@ -107,11 +108,11 @@ TRIALS = _columns(
     ("outcome_step", "int64", "where it diverged or stopped; -1 where neither", "updates"),
     ("reason", "string", "why it ended"),
     ("steps_completed", "int64", "updates made", "updates"),
-    ("start_loss", "float64", "loss on the fixed evaluation set before the first update", "nats"),
-    ("reference_loss", "float64", "loss of the best constant answer", "nats"),
+    ("start_loss", "float64", "loss on the fixed evaluation set before the first update", _LOSS),
+    ("reference_loss", "float64", "loss of the best constant answer", _LOSS),
     *((f"final_{name}", "float64", f"{name} at the end", METRIC_UNITS[name]) for name in METRICS_FINAL),
     *((f"best_{name}", "float64", f"best {name} along the run", METRIC_UNITS[name]) for name in METRICS_BEST),
-    ("max_loss", "float64", "largest finite training loss", "nats"),
+    ("max_loss", "float64", "largest finite training loss", _LOSS),
     ("max_lr_applied", "float64", "largest rate applied"),
     ("steps_to_target", "int64", "first row that meets the target; -1 where missed", "updates"),
     ("gradients", "float64", "gradients spent, in training-batch gradients", "gradients"),

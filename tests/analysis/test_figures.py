@@ -69,6 +69,16 @@ def test_a_negative_sharpness_keeps_the_axis_linear(write_trials, small_spec, ma
     assert axis.limits[0] < -0.2
 
 
+@pytest.mark.parametrize(("kind", "unit"), [("cross_entropy", " (nats)"), ("mse", "")])
+def test_a_loss_is_in_nats_only_where_it_is_a_likelihood(quickstart, kind, unit):
+    folder, spec = quickstart
+    figures = analyse(
+        folder, {**spec, "workloads": [{**each, "loss": {"kind": kind}} for each in spec["workloads"]]}
+    ).figures
+    assert figures["loss_curves"].panels[0].y.title == f"training-batch loss{unit}"
+    assert figures["metric_over_peak_lr"].panels[0].y.title == f"final validation loss{unit}"
+
+
 def test_a_schedule_has_one_colour_in_every_figure(report):
     colours = {
         series.colour

@@ -70,6 +70,10 @@ class Question:
         kind = (self.workloads.get(workload, {}).get("loss") or {}).get("kind")
         return kind if isinstance(kind, str) else None
 
+    def loss_unit(self, workload: str) -> str:
+        """What follows the name of a loss on an axis: a likelihood is in nats, any other has no unit."""
+        return " (nats)" if self.loss_kind(workload) == "cross_entropy" else ""
+
     def higher_is_better(self, workload: str) -> bool:
         """Whether more of the workload's metric is better."""
         return self.metric_of(workload) in HIGHER_IS_BETTER

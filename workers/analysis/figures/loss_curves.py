@@ -30,7 +30,7 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     return Panel(
         group.label,
         Axis("step (updates made)"),
-        Axis("training-batch loss" + ("" if group.analytic else " (nats)"), log=positive),
+        Axis("training-batch loss" + source.question.loss_unit(group.workload_entry), log=positive),
         (*series, *spikes) if series else (),
         note=source.note(group),
     )

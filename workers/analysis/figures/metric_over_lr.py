@@ -28,7 +28,8 @@ def _panel(group: Group, source: FigureSource) -> Panel:
     cells = _best_at_each_rate(cells, group.higher_is_better)
     curves = [_series(each, cells, source) for each in source.baseline_last(group)]
     drawn = tuple(each for each in curves if each.x)
-    unit = "" if group.analytic else " (fraction)" if group.metric.endswith("accuracy") else " (nats)"
+    is_loss = not group.metric.endswith("accuracy")
+    unit = source.question.loss_unit(group.workload_entry) if is_loss else " (fraction)"
     log = not group.higher_is_better and bool((cells[["mean", "low"]].to_numpy() > 0).all())
     return Panel(
         group.label,
