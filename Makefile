@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test proof check contract crash composed bench format golden secrets lock clean
+.PHONY: demo test dozen proof check contract crash composed bench format golden secrets lock clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "Python 3.11 to 3.14 is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -25,6 +25,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(PYTEST) -m "not proof" -n 3 --dist loadfile --no-loadscope-reorder
+
+# Thirteen cells of the crash matrix, one after another in one study (three minutes).
+dozen: $(STAMP)
+	@$(PYTEST) -q tests/e2e/test_crash_matrix.py
 
 # What takes minutes a test: services, drivers, nodes and Rays that are killed while studies run, and statistics of many
 # draws. Before a release, and after a change of what these are about (half an hour).

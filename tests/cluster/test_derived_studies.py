@@ -65,7 +65,7 @@ def pilot(make_house):
     return house
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_pilot_s_law_is_tested_by_its_follow_up(pilot, tmp_path, command):
     report = write_results(pilot.ledger, pilot.study.id, pilot.places, tmp_path / "pilot")
     law = report.laws["cosh, gd"][0]

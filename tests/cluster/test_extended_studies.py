@@ -70,6 +70,7 @@ def test_packs_have_the_size_and_probe_points_that_they_had(make_house) -> None:
         assert (new.size, new.execution_id, new.plan["points"]) == (old.size, old.execution_id, old.plan["points"])
 
 
+@pytest.mark.proof
 def test_every_trial_has_the_numbers_of_a_study_that_was_wide_from_the_start(make_house, tmp_path: Path) -> None:
     house, whole = make_house(), make_house("whole")
     house.finish()

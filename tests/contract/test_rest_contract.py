@@ -14,7 +14,7 @@ pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 import schemathesis
 from schemathesis.engine import events, from_schema
 
-EXAMPLES = int(os.environ.get("WARMUP_BENCH_CONTRACT_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("WARMUP_BENCH_CONTRACT_EXAMPLES", "2"))
 IS_LONG = EXAMPLES >= 50
 # Rules between fields (a warmup inside its run, ...), cursors and versions are more than a schema can say.
 POSSIBLE = ["2xx", "3xx", "400", "401", "403", "404", "409", "412", "422", "429"]

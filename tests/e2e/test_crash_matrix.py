@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.commands import command
 from tests.e2e.crash_cells import Fault, Outcome, in_peace, with_faults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 CELLS: list[Fault] = [
     ("trainer", "launch"),

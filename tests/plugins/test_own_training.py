@@ -108,7 +108,7 @@ def test_evaluation_uses_the_running_statistics_and_no_dropout():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["net", "Tied"])
+@pytest.mark.parametrize("name", ["net", pytest.param("Tied", marks=pytest.mark.proof)])
 def test_stacked_and_alone_give_the_same_numbers(name):
     workload = classification(20, model=model(name), precision="float64")
     specs = [trial(workload, peak_lr=0.05), trial(workload, peak_lr=0.1, seed=seed(1))]

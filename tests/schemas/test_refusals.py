@@ -638,6 +638,7 @@ def test_a_large_study_is_refused_for_its_size_and_for_what_else_is_wrong(study)
     ]
 
 
+@pytest.mark.proof
 def test_thousands_of_items_on_every_axis_are_counted_fast(study):
     document = study(
         workloads=[{**study()["workloads"][0], "name": f"w{index}"} for index in range(2000)],

@@ -13,7 +13,7 @@ TRIALS = {
     "kalra2024-phase-mlp": 72,
     "liu2025-separation": 88,
     "liu2025-separation-noise": 800,
-    "liu2025-smoothness": 36,
+    "liu2025-smoothness": 24,
 }
 SIBLINGS = {name: f"{name}-gpu" for name in TRIALS} | {"kalra2024-phase-mlp": "kalra2024-phase-gpu"}
 
@@ -63,7 +63,7 @@ CONSTANTS = {  # gap: at 0.999 and 1.001 of the cap, 1/(1 + D), 1/(10 + 20 D), w
 }
 
 
-@pytest.mark.parametrize("gap", [pytest.param(gap, marks=pytest.mark.slow if gap > 100 else ()) for gap in CONSTANTS])
+@pytest.mark.parametrize("gap", [pytest.param(gap, marks=pytest.mark.proof if gap > 100 else ()) for gap in CONSTANTS])
 def test_the_bounds_preset_has_the_constant_rates_of_t3(make, gap):
     expected = CONSTANTS[gap]
     found = ended(make, "alimisis2025-bounds", f"cosh start.gap={gap}", lambda each: each.peak_lr in expected)
@@ -74,12 +74,13 @@ def test_the_bounds_preset_has_the_constant_rates_of_t3(make, gap):
             assert (result.outcome_step, result.reason) == (steps, "stop"), peak
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_separation_preset_has_the_tuned_constant_of_t5(make):
     found = ended(make, "liu2025-separation", "until-1e-6", lambda each: each.peak_lr == 0.0151734337627)
     assert found["constant", 0.0151734337627].outcome_step == 5_080
 
 
+@pytest.mark.proof
 def test_the_separation_preset_has_row_1000_of_t5(make):
     found = ended(make, "liu2025-separation", "until-1e-6", lambda each: each.peak_lr == 1.0)
     steps = {schedule: result.outcome_step for (schedule, _), result in found.items() if result.outcome == "trained"}

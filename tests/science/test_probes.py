@@ -271,7 +271,7 @@ def test_a_point_leaves_four_products_for_each_point_to_come(left: int, points_l
     assert not reading.converged.item()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @given(num_points=st.integers(1, 12), per_point=st.integers(4, 10))
 @settings(max_examples=20, deadline=None)
 def test_all_points_together_stay_within_the_pool_and_none_starves(num_points: int, per_point: int) -> None:

@@ -119,6 +119,7 @@ def test_the_rate_has_the_same_bits_whatever_trains_beside_it(make, blobs):
     assert [result.peak_lr for result in together] == [result.peak_lr for result in reversed(alone)]
 
 
+@pytest.mark.proof
 def test_absolute_and_relative_rates_share_a_pack_and_leave_each_other_alone(make, blobs):
     plain, scaled = make.trial(), relative(make.trial(seed=make.seed(1)))
     assert plain.trial_id != scaled.trial_id

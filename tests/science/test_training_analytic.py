@@ -77,7 +77,7 @@ def test_a_run_to_the_budget_has_one_row_more_than_updates(make):
     assert (done.results[0].reason, done.results[0].steps_completed) == ("budget", 12)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_gradient_descent_diverges_above_two_over_the_sharpness_and_not_below(make):
     trials = [make.trial(parabola(4.0, steps=9_000), GD, lr) for lr in (0.499, 0.55)]
     stable, unstable = make.run(make.pack(*trials, chunk=3_000), None).results

@@ -42,6 +42,7 @@ def render_page(report: StudyReport) -> str:
     )
 
 
+@cache
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

@@ -89,8 +89,8 @@ def _make_tables(connection: Connection, place: Place, *, create: bool) -> None:
         )
     if not create:
         raise PlaceError(f"ledger {place}: it is empty; run a study first, or name another home")
-    tables.metadata.create_all(connection)
-    VERSION_TABLE.metadata.create_all(connection)
+    tables.metadata.create_all(connection, checkfirst=False)
+    VERSION_TABLE.metadata.create_all(connection, checkfirst=False)
     connection.execute(insert(VERSION_TABLE).values(version_num=tables.REVISION))
 
 
