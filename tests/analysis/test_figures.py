@@ -165,4 +165,6 @@ def test_an_unknown_figure_and_a_folder_without_report_are_refused(report, tmp_p
 def test_log_ticks_are_round_and_few():
     assert log_ticks(-1.0, 0.5) == pytest.approx([0.1, 0.2, 0.5, 1.0, 2.0])
     assert len(log_ticks(-30.0, 3.0)) <= 9
+    assert log_ticks(math.log10(0.9), math.log10(4.2)) == pytest.approx([1.0, 1.5, 2.0, 3.0, 4.0])
+    assert log_ticks(math.log10(1.3), math.log10(2.1)) == pytest.approx([1.4, 1.6, 1.8, 2.0])
     assert log_ticks(0.31, 0.33) == pytest.approx([10**0.31, 10**0.33])

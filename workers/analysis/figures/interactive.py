@@ -260,13 +260,18 @@ def _heat_trace(panel: Panel, heat: Heat) -> Json:
     }
 
 
+_ROUND = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9))
+
+
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers (1, 2, 5 times a power of ten) between 10^low and 10^high, at most nine."""
+    """The roundest numbers between 10^low and 10^high of which there are three, at most nine; else the two ends."""
     decades = range(math.floor(low), math.ceil(high) + 1)
-    steps = (1, 2, 5) if high - low <= 1.8 else (1,)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
-    inside = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
-    return inside[:: -(-len(inside) // 9)] if inside else [10.0**low, 10.0**high]
+    for steps in _ROUND[high - low <= 1.8 :]:
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
+        if len(inside) >= 3 or steps == (1,):
+            return inside[:: -(-len(inside) // 9)]
+    return [10.0**low, 10.0**high]
 
 
 def tick_places(categories: tuple[str, ...]) -> list[int]:
