@@ -1,5 +1,6 @@
 """A user's own parts: how a study names them, which code they are, and which options they take."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -30,7 +31,14 @@ CALLED: Mapping[Group, str] = {
     "schedules": "schedule",
 }
 
-PartName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+MOST_NAME = 100
+NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+PartName = Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=NAME_PATTERN)]
+
+
+def is_part_name(name: object) -> bool:
+    """Whether a study can name a part so."""
+    return isinstance(name, str) and len(name) <= MOST_NAME and re.fullmatch(NAME_PATTERN, name) is not None
 
 
 class _Options(dict[str, Any]):

@@ -139,7 +139,9 @@ def test_a_missing_file_says_which_command_gets_it(tmp_path):
 def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, shakespeare):
     content = bytearray((SHARED / tinyshakespeare.FILE).read_bytes())
     content[1000] ^= 1
-    with pytest.raises(DataMissing, match=r"damaged or another text: sha256 got .*, allowed 86c4e6aa.*data fetch"):
+    with pytest.raises(
+        DataMissing, match=r"damaged or another text: sha256 got .*, allowed 86c4e6aa.*data fetch \S+ --replace"
+    ):
         tinyshakespeare.load_tinyshakespeare(put(tmp_path, bytes(content)))
 
 
@@ -148,7 +150,7 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, shakespeare):
 )
 def test_another_text_under_the_name_is_refused_and_left_out_of_the_catalog(tmp_path, content):
     put(tmp_path, content)
-    with pytest.raises(DataMissing, match="damaged or another text"):
+    with pytest.raises(DataMissing, match=r"damaged or another text.*data fetch tinyshakespeare --replace"):
         facts_of(SHAKESPEARE, tmp_path)
     assert "tinyshakespeare" not in {facts.kind for facts in scan(tmp_path)}
 

@@ -293,6 +293,20 @@ def writing(output, target):
     return squared(output, target.mul_(0))
 
 
+def unmoved(output, target):
+    return torch.ones((), requires_grad=True) * 2.0
+
+
+def whole_numbers():
+    part = np.arange(240).reshape(20, 12), np.arange(20) % 10
+    return {"train": part, "validation": part}
+
+
+def of_nothing():
+    part = np.zeros((20, 0)), np.arange(20) % 10
+    return {"train": part, "validation": part}
+
+
 def account_numbers():
     x = torch.zeros(20, 12)
     return {"train": (x, torch.arange(20) * 10**9), "validation": (x, torch.arange(20))}
@@ -398,9 +412,12 @@ PLUGINS = {
             Fixed, Speechless,
         )
     },
-    "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing)},
+    "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing, unmoved)},
     "datasets": {
-        one.__name__: one for one in (quadratic_line, other_each_time, no_pairs, account_numbers, beyond_float32)
+        one.__name__: one
+        for one in (
+            quadratic_line, other_each_time, no_pairs, account_numbers, beyond_float32, whole_numbers, of_nothing,
+        )
     },
     "schedules": {one.__name__: one for one in (smooth, over, at_random)},
     "optimizers": {

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,7 @@ def test_a_model_that_cannot_be_trained_is_refused_by_name(name):
 LOSSES = {
     "counting": "loss counting: it gives another loss for the same outputs, targets and random numbers",
     "writing": "loss writing: it changes its inputs in place, which all trials share",
+    "unmoved": "got a loss that does not depend on the parameters, allowed one that does",
 }
 
 
@@ -197,6 +199,15 @@ PROBLEMS = {
         {"workloads__0__dataset": plugin("beyond_float32")},
         "workloads[0].dataset: got 'plugin:beyond_float32', allowed a data set: data set beyond_float32: train x: got",
     ),
+    "whole numbers for a net of ours": (
+        {"workloads__0__dataset": plugin("whole_numbers")},
+        "workloads[0]: got 'mlp', allowed parts that train: data: got x of whole numbers for model mlp, allowed real",
+    ),
+    "examples of nothing": (
+        {"workloads__0__dataset": plugin("of_nothing")},
+        "workloads[0].dataset: got 'plugin:of_nothing', allowed a data set: data set of_nothing: train: got x of shape"
+        " [20, 0]",
+    ),
     "curvature of what has none": (
         {
             "workloads__0__model": plugin("Once", inputs=64, classes=10),
@@ -227,13 +238,36 @@ def test_what_is_wrong_is_said_by_field(case, tmp_path):
 def test_code_that_knows_small_batches_alone_is_refused_with_the_batch_size(tmp_path):
     fixed, sizes = plugin("Fixed", inputs=64, classes=10), {"sweep": [16, 17, 32, 2000]}
     first, second = said(tmp_path, workloads__0__model=fixed, workloads__0__batch_size=sizes)
-    start = (
-        "workloads[0].batch_size: got {}, allowed a batch that its parts can read, which they can with fewer examples"
-    )
+    start = "workloads[0].batch_size: got {}, allowed a batch that its parts can read, which they can with 8 examples"
     assert first.startswith(
         start.format(17) + ": model Fixed raised RuntimeError: The size of tensor a (17) must match"
     )
     assert second.startswith(start.format(32))
+
+
+def test_code_that_cannot_read_the_smallest_batches_is_refused_with_the_batch_size(tmp_path):
+    norm = plugin("norm_net", inputs=64, classes=10)
+    [line] = said(tmp_path, workloads__0__model=norm, workloads__0__batch_size={"sweep": [1, 2]})
+    assert line.startswith("workloads[0].batch_size: got 1, allowed a batch that its parts can read")
+    assert "Expected more than 1 value per channel" in line
+
+
+@pytest.mark.parametrize("own", ["model", "loss"])
+def test_own_parts_read_images_as_training_gives_them(own, tmp_path):
+    """Normalised numbers, not the pixels that the files hold."""
+    folder = tmp_path / "fashion_mnist"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
+    for part in ("train", "test"):
+        np.savez(folder / f"{part}.npz", images=pixels, labels=np.arange(60, dtype=np.uint8) % 10)
+    parts_of = {
+        "model": {"model": plugin("net", inputs=784, classes=10)},
+        "loss": {"loss": plugin("squared"), "model": {"kind": "resnet", "depth": 8, "width": 8}},
+    }
+    changes = {f"workloads__0__{name}": part for name, part in parts_of[own].items()}
+    document = changed(workloads__0__dataset={"kind": "fashion_mnist"}, workloads__0__batch_size=8, **changes)
+    [facts] = inspect_study(parse_study(document), tmp_path).workloads.values()
+    assert facts.output_size == 10
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path):

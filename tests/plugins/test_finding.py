@@ -133,6 +133,10 @@ def test_a_file_that_changes_is_seen_by_who_has_imported_it(named):
 BROKEN = {
     "no parts": ("x = 1\n", 'got no list of its parts, allowed PLUGINS = {"models": {"my_net": my_net}}'),
     "a group that there is not": ("PLUGINS = {'model': {}}\n", "PLUGINS: got model, allowed models, datasets, losses"),
+    "a name that no study can say": (
+        'PLUGINS = {"models": {"my net": print, 3: print}}\n',
+        "PLUGINS: got 'my net', 3, allowed names of letters",
+    ),
     "no Python": ("def\n", "SyntaxError: invalid syntax"),
     "what lies beside it": ("import beside_it\n", "it may import what is installed, not what lies beside it"),
     "a package of ours": ("import workers.mine\n", "`workers` is one of this program's own packages"),

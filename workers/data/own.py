@@ -67,9 +67,9 @@ def _split(given: Any, part: str, says: _Says) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise says(f"{part}: got {type(given).__name__}", "a pair (x, y) of arrays or tensors")
     x, y = (_array(value, f"{part} {axis}", says) for axis, value in zip("xy", given, strict=True))
-    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y) or not len(x):
+    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y) or not x.size:
         got = f"{part}: got x of shape {list(x.shape)} and y of shape {list(y.shape)}"
-        raise says(got, "x [n, ...] and y [n, ...] of equally many examples, one at least")
+        raise says(got, "x [n, ...] and y [n, ...] of equally many examples, one at least, none of them empty")
     return x, y
 
 

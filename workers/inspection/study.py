@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from workers.data import load as load_data
 from workers.plugins import PluginFailed, load, parameters_of, told
 from workers.schedules import factors
 from workers.science.datasets import DataArrays
-from workers.science.own.examining import check_batch, examine, examine_optimizer
+from workers.science.own.examining import EXAMPLES, check_batch, examine, examine_optimizer
 
 
 def part_facts(group: Group, name: str) -> PluginFacts:
@@ -120,7 +120,7 @@ class _Inspection:
             self._examine_parts(entry, workload, key, needs_hvp=needs_hvp)
         if key in self.workloads and (key, workload.batch_size) not in self.batches:
             self.batches.add((key, workload.batch_size))
-            said = "a batch that its parts can read, which they can with fewer examples"
+            said = f"a batch that its parts can read, which they can with {EXAMPLES} examples"
             with self._refusing(f"{entry.where}.batch_size", str(workload.batch_size), said):
                 check_batch(workload, self._arrays(workload))
 
@@ -178,8 +178,7 @@ class _Inspection:
         arrays = self.arrays[dataset_key(workload.dataset)]
         if isinstance(workload, LanguageModel):
             return DataArrays(**examples_of(workload, arrays), num_classes=arrays.num_classes, sha256=arrays.sha256)
-        names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y", "num_classes", "sha256")
-        return DataArrays(**{name: getattr(arrays, name) for name in names})
+        return DataArrays(**{one.name: getattr(arrays, one.name) for one in fields(DataArrays)})
 
     def _variants(self, *axes: str) -> Iterator[tuple[Entry, Variant]]:
         for axis in axes or tuple(self.study.axes):

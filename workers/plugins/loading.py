@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from schemas.errors import WarmupBenchError
-from schemas.plugins import CALLED, GROUPS, Group, PluginSource
+from schemas.plugins import CALLED, GROUPS, Group, PluginSource, is_part_name
 from workers.plugins.calling import PluginFailed, calling
 from workers.plugins.sources import file_sha256, tree_sha256
 
@@ -237,4 +237,8 @@ def _listed(module: ModuleType, path: Path) -> dict[str, dict[str, Any]]:
         raise PluginFailed(f"--plugin {path}: got no list of its parts, allowed {example}")
     if unknown := [str(group) for group in listed if group not in GROUPS]:
         raise PluginFailed(f"--plugin {path}: PLUGINS: got {', '.join(unknown)}, allowed {', '.join(GROUPS)}")
+    bad = [repr(name) for parts in listed.values() for name in parts if not is_part_name(name)]
+    if bad:
+        allowed = "names of letters, digits, _, - and dots that begin with a letter or _, as a study says them"
+        raise PluginFailed(f"--plugin {path}: PLUGINS: got {', '.join(bad)[:200]}, allowed {allowed}")
     return listed

@@ -198,11 +198,13 @@ class AloneObjective:
             return torch.cat([self._outputs(params_P, part, tensors) for part in parts])
 
     def _gradient(self, loss: Tensor, leaf_P: Tensor, *, create_graph: bool = False) -> Tensor:
-        if not loss.requires_grad:
+        grad_P: Tensor | None = None
+        if loss.requires_grad:
+            # the backward pass of a function of the user's own is theirs, too
+            with calling("models", getattr(self._model, "name", "")):
+                (grad_P,) = torch.autograd.grad(loss, leaf_P, create_graph=create_graph, allow_unused=True)
+        if grad_P is None:
             raise PluginFailed("got a loss that does not depend on the parameters, allowed one that does")
-        # the backward pass of a function of the user's own is theirs, too
-        with calling("models", getattr(self._model, "name", "")):
-            (grad_P,) = torch.autograd.grad(loss, leaf_P, create_graph=create_graph)
         return grad_P
 
 

@@ -87,14 +87,16 @@ def examine(workload: Classification | LanguageModel, arrays: DataArrays, *, nee
 
 
 def check_batch(workload: Classification | LanguageModel, arrays: DataArrays) -> None:
-    """Asks for the outputs and the loss of as many examples as train at once: some code knows its own batch size alone.
+    """Asks for the outputs and the loss of as many examples as train at once: some code knows its own batch size alone,
+    and batch norm has no statistics of one example.
 
     Raises:
         PluginMissing. PluginFailed: it raises, or gives something else than for a few; of a batch of more than
             MOST_EXAMPLES nothing is known.
     """
-    size = len(arrays.train_y) if workload.batch_size == "full" else workload.batch_size
-    if not EXAMPLES < size <= min(MOST_EXAMPLES, len(arrays.train_y)):
+    num_train = min(len(arrays.train_y), getattr(workload.dataset, "subset", None) or len(arrays.train_y))
+    size = num_train if workload.batch_size == "full" else workload.batch_size
+    if size == EXAMPLES or size > min(MOST_EXAMPLES, num_train):
         return
     prepare("cpu")
     built = _build(workload, arrays, dtype_of(workload.precision), size)
@@ -163,7 +165,10 @@ def _build(
 
 def _check_outputs(built: Built, workload: Classification | LanguageModel, arrays: DataArrays) -> Tensor:
     """The outputs for the examples in training; refuses those that the loss has no use for, in both modes."""
-    targets = built.examples.targets
+    inputs, targets = built.examples.inputs, built.examples.targets
+    if built.modules is None and isinstance(workload, Classification) and not inputs.is_floating_point():
+        said = f"x of whole numbers for model {built.name}"
+        raise PluginFailed(f"data: got {said}, allowed real numbers, pixels as (x / 255).astype('float32'), say")
     if not isinstance(built.loss, OwnLoss) and targets.is_floating_point():
         said = f"{workload.loss.kind} with targets that are numbers"
         raise PluginFailed(f"loss: got {said}, allowed data with class labels, or a loss of your own")

@@ -112,7 +112,8 @@ def call_module(name: str, module: nn.Module, tensors: dict[str, Tensor], inputs
     Raises:
         PluginFailed: it raises, or gives something else than a row of `dtype` for each input (under autocast, of any).
     """
-    with calling("models", name, f"inputs of shape {list(inputs.shape)}"):
+    of_dtype = "" if inputs.is_floating_point() else f" and {inputs.dtype}"
+    with calling("models", name, f"inputs of shape {list(inputs.shape)}{of_dtype}"):
         outputs: Any = functional_call(module, tensors, (inputs,))
     if not isinstance(outputs, Tensor) or outputs.dim() < 1 or len(outputs) != len(inputs):
         got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
