@@ -141,6 +141,20 @@ class Fixed(nn.Module):
         return outputs + torch.zeros(16, outputs.shape[1])[: len(inputs)]
 
 
+class Shrinking(_Linear):
+    """Forgets a class once it has been trained for so many steps."""
+
+    def __init__(self, after: int = 5):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.after = after
+
+    def forward(self, inputs):
+        self.calls += self.training
+        outputs = self.linear(inputs)
+        return outputs[:, :4] if float(self.calls) > self.after else outputs
+
+
 class Small(_Linear):
     """Fits small batches alone."""
 
@@ -409,7 +423,7 @@ PLUGINS = {
         for one in (
             net, linear, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late,
             growing, raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small,
-            Fixed, Speechless,
+            Fixed, Speechless, Shrinking,
         )
     },
     "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing, unmoved)},

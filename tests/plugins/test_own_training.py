@@ -213,6 +213,13 @@ def test_outputs_that_are_wrong_only_in_training_are_said_by_name(stacked):
         run(PackTask("pack", 1, (Member(0, spec),), chunk_steps=3, stacked=stacked), BLOBS)
 
 
+def test_outputs_that_lose_a_class_on_the_way_are_said_by_name():
+    """A label without an output would cost a loss of ours nothing, and the trial would look better than it is."""
+    said = r"^model Shrinking: got outputs of shape \[32, 4\], allowed \[32, 5\]: one for each of 5 classes$"
+    with pytest.raises(PluginFailed, match=said):
+        trained(classification(9, model=model("Shrinking")), SGD)
+
+
 def test_a_loss_that_draws_has_the_bits_of_its_seed_whatever_was_drawn_before():
     spec = trial(classification(9, loss=PluginLoss(kind="plugin", name="noisy")))
     losses = []

@@ -306,7 +306,9 @@ def _alone(
     start_P = layout.flatten(params).to(device)
     own = None if module is None else module.to(device)
     autocast = workload.precision == "bfloat16_autocast"
-    objective = AloneObjective(model, build_loss(workload.loss), layout, own, autocast=autocast)
+    loss = build_loss(workload.loss)
+    num_classes = None if isinstance(loss, OwnLoss) else arrays.num_classes
+    objective = AloneObjective(model, loss, layout, own, autocast=autocast, num_classes=num_classes)
     return Problem(
         objective=objective,
         training_objective=_accumulated(AloneTraining(objective), workload),

@@ -28,9 +28,20 @@ class AloneObjective:
     """
 
     def __init__(
-        self, model: Model, loss: Loss, layout: Layout, module: nn.Module | None, *, autocast: bool = False
+        self,
+        model: Model,
+        loss: Loss,
+        layout: Layout,
+        module: nn.Module | None,
+        *,
+        autocast: bool = False,
+        num_classes: int | None = None,
     ) -> None:
-        """`module`: the trial's own, where the model is the user's; None for one of ours. `autocast`: in training."""
+        """`module`: the trial's own, where the model is the user's; None for one of ours. `autocast`: in training.
+
+        `num_classes`: outputs that a loss of ours needs for each target; None: a loss of the user's own may take any.
+        """
+        self._num_classes = num_classes
         self.num_parameters = layout.num_parameters
         self._model, self._loss, self._layout, self._module = model, loss, layout, module
         self._autocast = autocast
@@ -125,6 +136,7 @@ class AloneObjective:
         with torch.no_grad():
             for params_P in params_NP:
                 outputs = self._evaluated(params_P, inputs)
+                self._check_classes(outputs, targets)
                 found.append((self._loss(outputs, targets), accuracy(outputs, targets)))
         return _stacked(found)
 
@@ -155,6 +167,7 @@ class AloneObjective:
         start_global_streams(int(key))  # a loss of the user's own may draw, too
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
             outputs = self._outputs(params_P, inputs, tensors, key)
+        self._check_classes(outputs, targets)
         return self._loss(outputs.to(params_P.dtype), targets)
 
     def _probed_outputs(self, params_P: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -166,7 +179,16 @@ class AloneObjective:
         outputs = self._outputs(params_P, inputs, copies, key).to(params_P.dtype)
         if not outputs.requires_grad:
             raise PluginFailed("got outputs that do not depend on the parameters, allowed ones that do")
+        self._check_classes(outputs, targets)
         return outputs, targets
+
+    def _check_classes(self, outputs: Tensor, targets: Tensor) -> None:
+        """Our losses compare labels with the outputs' places, so that one without a place would cost nothing."""
+        if self._num_classes is None or outputs.shape == (*targets.shape, self._num_classes):
+            return
+        allowed = f"{[*targets.shape, self._num_classes]}: one for each of {self._num_classes} classes"
+        name = getattr(self._model, "name", "")
+        raise PluginFailed(f"model {name}: got outputs of shape {list(outputs.shape)}, allowed {allowed}")
 
     def _forward(self, outputs: Tensor, leaf_P: Tensor, vector_P: Tensor) -> Tensor:
         """J v, of the outputs' shape."""
