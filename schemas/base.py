@@ -7,6 +7,8 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+=,\- ]*$"
+PART_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 PROSE_PATTERN = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Spec
+from schemas.base import SHA256_PATTERN, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Spec
 
 Quantity = Literal["warmup_steps", "rate_stable_at_once", "curvature_after_warmup"]
 
@@ -53,7 +53,7 @@ class DerivedFrom(Spec):
 
     study: Annotated[str, Field(min_length=1, max_length=100)]
     """The pilot's id."""
-    spec_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    spec_hash: Annotated[str, Field(pattern=SHA256_PATTERN)]
     """Of the pilot's resolved document."""
     name: Name
     workload: Name

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import rfc8785
 from pydantic import AfterValidator, Field, JsonValue
 
-from schemas.base import Name, Spec, canonical_json, content_hash
+from schemas.base import PART_NAME_PATTERN, SHA256_PATTERN, Name, Spec, canonical_json, content_hash
 from schemas.errors import Problem, SpecError
 from schemas.learning_rates import PeakLRs
 from schemas.problems import did_you_mean, join_field, show
@@ -32,13 +32,12 @@ CALLED: Mapping[Group, str] = {
 }
 
 MOST_NAME = 100
-NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
-PartName = Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=NAME_PATTERN)]
+PartName = Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=PART_NAME_PATTERN)]
 
 
 def is_part_name(name: object) -> bool:
     """Whether a study can name a part so."""
-    return isinstance(name, str) and len(name) <= MOST_NAME and re.fullmatch(NAME_PATTERN, name) is not None
+    return isinstance(name, str) and len(name) <= MOST_NAME and re.fullmatch(PART_NAME_PATTERN, name) is not None
 
 
 class _Options(dict[str, Any]):
@@ -107,7 +106,7 @@ class PluginSource(Spec):
     distribution: Annotated[str, Field(max_length=200)]
     """Name of the installed distribution, or of the file."""
     version: Annotated[str, Field(max_length=200)] = ""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)]
     """Of the source: the package's or module's `.py` files."""
 
     @property

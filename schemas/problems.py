@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from schemas.base import NAME_PATTERN, PROSE_PATTERN
+from schemas.base import NAME_PATTERN, PART_NAME_PATTERN, PROSE_PATTERN, SHA256_PATTERN
 from schemas.errors import Problem
 
 MAX_SUGGESTED = 100
@@ -38,6 +38,8 @@ _TYPES = {
 }
 _PATTERNS = {
     NAME_PATTERN: "letters, digits, spaces and . _ + = , - (a letter or digit first)",
+    PART_NAME_PATTERN: "letters, digits and _ . - (a letter or _ first)",
+    SHA256_PATTERN: "64 digits of a sha256, 0-9 and a-f",
     PROSE_PATTERN: "text without control characters (line breaks and tabs are fine)",
 }
 

@@ -30,7 +30,7 @@ from schemas.limits import Limits
 from schemas.not_yet import analysis_problems, beside, comparison_problem, kind_problem, learning_rate_problem
 from schemas.optimizer_checks import optimizer_problems
 from schemas.optimum_checks import optimum_problems
-from schemas.plugins import PluginSource, own_parts, sources_of
+from schemas.plugins import PluginOptimizer, PluginSource, own_parts, sources_of
 from schemas.probe_checks import probe_problems
 from schemas.probes import Probe
 from schemas.problems import problems_of, show
@@ -327,7 +327,7 @@ def _cross_problems(
         # An entry's own name counts beside those of its variants: a baseline may name either.
         names = [{entry.name: None} | {one.name: None for one in entry.variants.values()} for entry in entries]
         problems += duplicates(
-            [(f"{entry.where}.name", name) for entry, own in zip(entries, names, strict=True) for name in own]
+            [(_name_field(entry), name) for entry, own in zip(entries, names, strict=True) for name in own]
         )
     if "schedules" in intact:
         problems += baseline_problems(fields.analysis.baseline, axes["schedules"]) + arm_problems(
@@ -345,6 +345,12 @@ def _cross_problems(
         problems += optimizer_problems(axes, {triple[:2] for triple in triples or ()})
         problems += relative_problems(of_study, axes, triples) + optimum_problems(fields.analysis, axes, triples)
     return problems
+
+
+def _name_field(entry: Entry) -> str:
+    """Where an entry's own name stands: an optimizer of the user's own has the part's name in the place of that."""
+    is_own = any(isinstance(variant.spec, PluginOptimizer) for variant in entry.variants.values())
+    return f"{entry.where}.{'label' if is_own else 'name'}"
 
 
 def _budget_problems(workloads: tuple[Entry, ...], limits: Limits) -> list[Problem]:

@@ -1,12 +1,15 @@
 """Bad studies: each is refused with field, got, allowed, and all that is wrong is said at once."""
 
+import json
 import math
+import re
 import time
 
 import pytest
 
 from schemas import entries, problems
 from schemas.errors import SpecError
+from schemas.json_schema import study_json_schema
 from schemas.limits import Limits
 from schemas.study import parse_study
 
@@ -532,6 +535,39 @@ def test_every_problem_is_said_at_once(study):
         "schema_version", "seeds", "foo", "schedules", "workloads[0].model.kind", "optimizers[0].momentum",
         "optimizers[0].momentum",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"workloads__0__model": {"kind": "plugin", "name": "my net"}},
+            "workloads[0].model.name: got 'my net', allowed letters, digits and _ . - (a letter or _ first)",
+        ),
+        (
+            {"plugins": [{"group": "models", "name": "m", "distribution": "m.py", "sha256": "12"}]},
+            "plugins[0].sha256: got '12', allowed 64 digits of a sha256, 0-9 and a-f",
+        ),
+    ],
+)
+def test_a_text_of_another_form_is_refused_with_the_form(study, change, line):
+    with pytest.raises(SpecError) as refused:
+        parse_study(study(**change))
+    assert [str(problem) for problem in refused.value.problems] == [line]
+
+
+def test_an_optimizer_of_ones_own_is_called_by_its_label(study):
+    same = [{"kind": "plugin", "name": "SGD"}, {"kind": "plugin", "name": "SGD"}]
+    with pytest.raises(SpecError) as refused:
+        parse_study(study(optimizers=same, peak_lrs={"values": [0.1]}))
+    assert "optimizers[1].label: got 'SGD', allowed a value of its own: it is taken" in map(str, refused.value.problems)
+
+
+def test_every_form_of_a_text_has_words():
+    """Of all that a study may hold; a form without words would be a traceback."""
+    found = re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', json.dumps(study_json_schema()))
+    assert {json.loads(pattern) for pattern in found} <= set(problems._PATTERNS)
+    assert len(set(found)) == len(problems._PATTERNS)
 
 
 def test_an_unknown_baseline_and_a_long_warmup_are_said_together(study):
