@@ -156,13 +156,13 @@ def run(
     home: str | None = None,
     tracking_uri: str | None = None,
     workers: int | None = None,
-    plugins: Iterable[str | os.PathLike[str]] = (),
+    plugins: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     quiet: bool = False,
 ) -> Results:
     """Run a study on this machine, or continue it, and load its results. Interrupting keeps what is done.
 
     Args:
-        plugins: files with parts of your own, as `--plugin` names them.
+        plugins: files with parts of your own, as `--plugin` names them; one of them may stand alone.
 
     Raises:
         SpecError: the study is refused. PlaceRefused: a place is. DriverFailed: it could not be run to its end.
@@ -176,7 +176,8 @@ def run(
     from workers.places import Places
 
     document = dict(study) if isinstance(study, Mapping) else read_document(os.fspath(study))
-    places = Places.resolve(home=home, tracking_uri=tracking_uri, plugins=[os.fspath(path) for path in plugins])
+    files = [plugins] if isinstance(plugins, str | os.PathLike) else plugins
+    places = Places.resolve(home=home, tracking_uri=tracking_uri, plugins=[os.fspath(path) for path in files])
     check_workers(workers)
     request = accept(document, places)
     places.check_writable()

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import warmup_bench
+from schemas.errors import PlaceRefused
 from schemas.plugins import PluginModel, PluginSource
 from schemas.trials import Member, PackTask
 from tests.plugins.installing import install
@@ -152,6 +154,11 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(case, named, tmp_path):
         find("models", "my_net")
     assert f"--plugin {tmp_path / 'mine.py'}" in str(refused.value)
     assert expected in str(refused.value)
+
+
+def test_a_notebook_may_name_one_file_alone(tmp_path):
+    with pytest.raises(PlaceRefused, match=r"got \S+nowhere\.py: no file"):
+        warmup_bench.run({}, home=str(tmp_path / "home"), plugins=str(tmp_path / "nowhere.py"))
 
 
 def test_what_cannot_be_called_is_refused(named):
