@@ -161,4 +161,5 @@ def test_a_text_that_is_missing_or_damaged_is_refused_with_the_command_that_gets
     monkeypatch.setenv("WARMUP_BENCH_DATA", str(data.parent))
     (line,) = refused(_with(_shakespeare), command)
     assert said in line
-    assert "`warmup-bench data fetch tinyshakespeare` gets it" in line
+    option = "" if content is None else " --replace"  # without it what lies there is left as it is
+    assert f"`warmup-bench data fetch tinyshakespeare{option}` gets it" in line
