@@ -32,6 +32,8 @@ class WorkloadFacts(Spec):
     """Why its trials train alone: `BatchNorm in acme_net`; empty where they are stacked."""
     no_hvp: str = ""
     """Why it has no Hessian-vector products; empty where it has."""
+    has_convolutions: bool = False
+    """Whether its model convolves, which a stack does one group a trial: slower than each alone, on a CPU."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,12 @@ from importlib import resources
 import pytest
 
 from schemas.not_yet import built_kinds
+from schemas.own_parts import OwnParts, WorkloadFacts, workload_key
+from schemas.plugins import PluginModel
 from schemas.trials import total_steps
+from tests.science.conftest import classification
 from workers.planning import plan_packs
+from workers.planning.facts import row_kind
 from workers.planning.packs import CHUNK_STEPS, group_key, table_pack_size
 
 
@@ -141,3 +145,13 @@ def test_the_table_of_pack_sizes_ends_in_a_row_without_bound():
 def test_an_unknown_gpu_has_the_sizes_of_any_gpu():
     assert table_pack_size("NVIDIA H200", "mlp", 1000) == table_pack_size("cuda", "mlp", 1000)
     assert table_pack_size("cpu", "mlp", 100_001) == 8
+
+
+def test_own_nets_with_convolutions_have_packs_of_the_size_that_ours_have():
+    workload = classification(model=PluginModel(kind="plugin", name="conv"))
+    sizes = []
+    for has_convolutions in (False, True):
+        facts = WorkloadFacts(num_parameters=5_000, has_convolutions=has_convolutions)
+        kind = row_kind(workload, OwnParts(workloads={workload_key(workload): facts}))
+        sizes.append(table_pack_size("cpu", kind, facts.num_parameters))
+    assert sizes == [table_pack_size("cpu", "plugin", 5_000), table_pack_size("cpu", "resnet", 5_000)] == [64, 1]

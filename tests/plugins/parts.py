@@ -15,6 +15,17 @@ def linear(inputs: int = 12, classes: int = 5):
     return nn.Linear(inputs, classes)
 
 
+class Convolving(nn.Module):
+    """Convolves without a layer of that kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.linear = nn.Parameter(torch.randn(2, 1, 3)), nn.Linear(2 * 10, 5)
+
+    def forward(self, inputs):
+        return self.linear(nn.functional.conv1d(inputs[:, None], self.kernel).flatten(1))
+
+
 def norm_net(width: int = 8, inputs: int = 12, classes: int = 5):
     return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, classes))
 
@@ -423,7 +434,7 @@ PLUGINS = {
         for one in (
             net, linear, norm_net, drop_net, Branching, Scaled, NumpyNoise, Moded, Tied, Counting, Wrong, Once, Late,
             growing, raises, leaves, no_module, wrong_shape, wrong_dtype, Remembering, Writing, Narrow, Pair, Small,
-            Fixed, Speechless, Shrinking,
+            Fixed, Speechless, Shrinking, Convolving,
         )
     },
     "losses": {one.__name__: one for one in (squared, regression, no_scalar, noisy, counting, writing, unmoved)},

@@ -270,6 +270,11 @@ def test_own_parts_read_images_as_training_gives_them(own, tmp_path):
     assert facts.output_size == 10
 
 
+def test_whether_a_model_convolves_is_seen_however_it_does():
+    assert [found(name).has_convolutions for name in ("net", "Convolving")] == [False, True]
+    assert found("Convolving").unstacked == ""
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path):
     lines = said(
         tmp_path, workloads__0__model=plugin("nett"), optimizers__0=plugin("Walk", bet=1), schedules__0__name="n"

@@ -31,6 +31,12 @@ def operations_per_example(workload: Workload, facts: DatasetFacts | None, own: 
     return 6.0 * counts(workload.model, facts.input_shape, facts.num_classes).multiply_adds
 
 
+def row_kind(workload: Workload, own: OwnParts = NO_PARTS) -> str:
+    """The kind of model whose rows of the table of pack sizes are meant: of a user's own with convolutions `resnet`."""
+    found = own.of(workload)
+    return "resnet" if found is not None and found.has_convolutions else model_kind(workload)
+
+
 def model_kind(workload: Workload) -> str:
     """The model's kind, or `analytic`."""
     return "analytic" if isinstance(workload, Analytic) else workload.model.kind

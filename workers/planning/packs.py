@@ -14,7 +14,7 @@ from schemas.plugins import PluginOptimizer
 from schemas.schedules import ClosedLoopWarmup
 from schemas.trials import TrialSpec, batch_size_of, total_steps
 from schemas.workloads import Workload
-from workers.planning.facts import model_kind, num_parameters, operations_per_example
+from workers.planning.facts import num_parameters, operations_per_example, row_kind
 
 CHUNK_S = 2.0
 """A chunk takes at most about this long, so that cancel and preemption are obeyed soon."""
@@ -70,7 +70,7 @@ def plan_packs(
         parameters = num_parameters(members[0].workload, facts, own)
         unstacked = own.why_unstacked(members[0].workload, members[0].optimizer)
         size = 1 if unstacked else pack_size
-        size = size or table_pack_size(device_class, model_kind(members[0].workload), parameters)
+        size = size or table_pack_size(device_class, row_kind(members[0].workload, own), parameters)
         steps = total_steps(members[0].workload, facts)
         seen = (steps_per_second or {}).get(key)
         operations = _operations_per_step(members[0].workload, facts, own) * size

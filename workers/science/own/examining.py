@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from schemas.own_parts import WorkloadFacts
 from schemas.plugins import PluginOptimizer
@@ -83,6 +84,7 @@ def examine(workload: Classification | LanguageModel, arrays: DataArrays, *, nee
         output_size=outputs[0].numel(),
         unstacked=_why_unstacked(built, needs_hvp=needs_hvp and not no_hvp),
         no_hvp=no_hvp,
+        has_convolutions=_has_convolutions(built),
     )
 
 
@@ -228,6 +230,24 @@ def _attributes(built: Built) -> dict[str, Any]:
         for name, value in vars(module).items()
         if isinstance(value, plain) and name != "training"
     }
+
+
+class _Convolutions(TorchDispatchMode):
+    """Notes whether any are made, however they are written."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen |= func is torch.ops.aten.convolution.default
+        return func(*args, **(kwargs or {}))
+
+
+def _has_convolutions(built: Built) -> bool:
+    with _Convolutions() as convolutions:
+        _outputs(built)
+    return built.modules is not None and convolutions.seen
 
 
 def _why_unstacked(built: Built, *, needs_hvp: bool) -> str:
