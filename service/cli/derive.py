@@ -59,6 +59,11 @@ def lines_of(frozen: dict[str, Any]) -> list[str]:
         f"{frozen['name']}, {frozen['workload']}, {frozen['optimizer']}: {law['response']} ="
         f" {law['k0']:g} + {law['k_rho']:g} gap^{law['rho']:g} ({law['answer']}); rate {scale:g} / law; warmup {need}"
     ]
+    if frozen["scale_from"] == "pilot":
+        lines.append(
+            f"  no stability threshold of {frozen['optimizer']} is about {law['response']}: {scale:g} is what the pilot"
+            " sustained at its start, of the rates that it tried"
+        )
     for each in frozen["predictions"]:
         upper = "or more" if each["high"] is None else f"to {each['high']:g}"
         lines.append(f"  {each['quantity']}: {each['value']:g} ({each['low']:g} {upper})")
