@@ -22,8 +22,9 @@ def derive(
     records: Records = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the smoothness law on a finished study and print the follow-up: the derived warmup against none, tuned
-    linear and the study's best, on new seeds, with predictions that are frozen before it runs.
+    """Fit the smoothness law on a study, and print its follow-up. The study is a finished one; the follow-up sets the
+    derived warmup against none, tuned linear and the study's best, on new seeds, with predictions that are frozen
+    before it runs.
     """
     where = places(home, records)
     if out is not None and out.exists():

@@ -41,7 +41,9 @@ def verify(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Check that ledger, record files and MLflow agree, and that training again gives the same bits. Writes nothing."""
+    """Check a study's records, and that it trains to the same bits. Ledger, record files and MLflow are compared, and
+    some trials trained again. Writes nothing.
+    """
     from schemas.errors import Problem, SpecError
 
     if trials < 0:
