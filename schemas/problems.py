@@ -186,7 +186,7 @@ def _allowed(details: ErrorDetails, got: str) -> str:
 
 def did_you_mean(name: str, known: list[str]) -> str:
     """` (did you mean NAME?)` where one is close."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = [each for each in known if each.lower() == name.lower()] or difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

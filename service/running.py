@@ -76,6 +76,8 @@ class Watch:
             DriverFailed: the driver ended and cannot be started again with hope.
             KeyboardInterrupt: call `stop` then.
         """
+        self._read()
+        self.progress.notices.clear()  # of what happened before this command: it is over
         while True:
             self._read()
             row = self._ledger.study(self._row.id) if self.progress.is_final else None

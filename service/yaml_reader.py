@@ -35,6 +35,8 @@ MAX_DIRECTIVES = 100
 CORE = "no tag, or one of the core schema of YAML 1.2"
 ONE_DOCUMENT = "one YAML 1.2 document without duplicate keys"
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
+_MISSING = re.compile(r"(?:(?:did|could) not find )?expected (.+?)(?:, but (?:got|found) .*)?$")
+_NOT_ALLOWED = re.compile(r"(.+) are not allowed (?:in this context|here)$")
 _READER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's wheels have libyaml in them; where it was built without, the same events come much more slowly."""
 
@@ -193,7 +195,12 @@ def _place(mark: Any) -> str:
 
 
 def _without_found(text: str) -> str:
-    return _one_line(text).removeprefix("but ").removeprefix("found ")
+    """What was found, or was not, so that it reads on after `got`."""
+    words = _one_line(text).removeprefix("but ").removeprefix("found ")
+    if missing := _MISSING.match(words):
+        return f"no {missing[1]} where one is expected"
+    misplaced = _NOT_ALLOWED.match(words)
+    return f"{misplaced[1]} where none may stand" if misplaced else words
 
 
 def _one_line(text: str) -> str:

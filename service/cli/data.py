@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A set, as `data list`
 
 @app.command("list")
 def list_data(home: Home = None, data: Data = None, as_json: Json = False) -> None:
-    """List the known data sets, those that are here and those that are not."""
+    """List the known data sets, here or not."""
     where = places(home, data=data)
     from workers.data import list_sets
     from workers.data.listing import as_table
@@ -36,7 +36,7 @@ def list_data(home: Home = None, data: Data = None, as_json: Json = False) -> No
 
 @app.command("fetch")
 def fetch(name: Name, replace: Replace = False, home: Home = None, data: Data = None, as_json: Json = False) -> None:
-    """Download a data set from its own home, check its sha256, convert it. What broke off goes on where it stopped."""
+    """Download a data set from its own home. Its sha256 is checked, and what broke off goes on where it stopped."""
     where = places(home, data=data)
     from workers.data.fetching import fetch as fetch_set
 
@@ -60,7 +60,7 @@ def take(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Take a data set over from files that are here, their sha256 checked."""
+    """Take a data set over from files that are here. Their sha256 is checked."""
     where = places(home, data=data)
     from workers.data.fetching import take as take_set
 

@@ -22,8 +22,9 @@ def derive(
     records: Records = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the smoothness law on a finished study and print the follow-up: the derived warmup against none, tuned
-    linear and the study's best, on new seeds, with predictions that are frozen before it runs.
+    """Fit the smoothness law on a study, and print its follow-up. The study is a finished one; the follow-up sets the
+    derived warmup against none, tuned linear and the study's best, on new seeds, with predictions that are frozen
+    before it runs.
     """
     where = places(home, records)
     if out is not None and out.exists():
@@ -59,6 +60,11 @@ def lines_of(frozen: dict[str, Any]) -> list[str]:
         f"{frozen['name']}, {frozen['workload']}, {frozen['optimizer']}: {law['response']} ="
         f" {law['k0']:g} + {law['k_rho']:g} gap^{law['rho']:g} ({law['answer']}); rate {scale:g} / law; warmup {need}"
     ]
+    if frozen["scale_from"] == "pilot":
+        lines.append(
+            f"  no stability threshold of {frozen['optimizer']} is about {law['response']}: {scale:g} is what the pilot"
+            " sustained at its start, of the rates that it tried"
+        )
     for each in frozen["predictions"]:
         upper = "or more" if each["high"] is None else f"to {each['high']:g}"
         lines.append(f"  {each['quantity']}: {each['value']:g} ({each['low']:g} {upper})")

@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from service.cli.options import human_seconds, say
 from service.progress import Progress as StudyProgress
@@ -35,7 +36,7 @@ class Display:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=30),
                 TaskProgressColumn(),
-                TimeElapsedColumn(),
+                TimeElapsedColumn(table_column=Column(min_width=len("0:00:00"), no_wrap=True)),  # the bar gives way
                 console=Console(stderr=True),
                 transient=True,
             )

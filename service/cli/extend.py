@@ -40,7 +40,7 @@ def extend(
     key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Extend a study with the trials that FILE has and it lacks, and run what is missing, here or on a server."""
+    """Extend a study with the trials that a wider FILE has. What is missing is run, here or on a server."""
     there = named_server(server, key_file, home)
     if there is not None:
         ours = {

@@ -28,7 +28,9 @@ def healthy(
         ),
     ] = 30,
 ) -> None:
-    """Exit 0 when the controller of this home has been round lately, 1 when it has not or there is none."""
+    """Tell whether the controller of this home goes round. Exit 0 when it has been round lately, 1 when it has not or
+    there is none.
+    """
     if max_age_s < 1:
         raise SpecError([Problem("--max-age-s", str(max_age_s), "1 or more")])
     age = age_s(Places.resolve(home=home, tracking_uri="none").home)

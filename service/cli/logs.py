@@ -33,7 +33,7 @@ def logs(
     server: ServerAddress = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Print the end of the log of a study's driver; of a trial, what the attempts at it have said that failed."""
+    """Print the end of the log of a study's driver. Of a trial: what the attempts at it have said that failed."""
     there = named_server(server, key_file, home)
     if there is not None:
         with connected(there) as client:

@@ -37,7 +37,9 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print trials, packs, gradients, HVPs, bytes, time, and the spec with every default filled in."""
+    """Print what a study will cost, and train nothing. Trials, packs, gradients, HVPs, bytes, time, and the spec with
+    every default filled in.
+    """
     where = places(home, data=data, plugins=plugin)
     from service.planning import plan_study
     from service.requests import check_workers

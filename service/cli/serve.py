@@ -87,7 +87,7 @@ def serve(
     data: Data = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Serve the API and run what is submitted to it, until Ctrl-C; the next `serve` goes on with what is left."""
+    """Serve the API and run what is submitted to it, until Ctrl-C. The next `serve` goes on with what is left."""
     where = places(home, records, data, tracking_uri)
     # Imported after the first line: a person who has pressed enter wants to see that something happens.
     from service.ray_address import read_ray_address

@@ -28,7 +28,7 @@ def submit(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a study to a server (default: the one that `serve` starts on this machine)."""
+    """Submit a study to a server. The default is the one that `serve` starts on this machine."""
     from service.config import DEFAULT_SERVER
 
     there = named_server(server, key_file, home, default=DEFAULT_SERVER)

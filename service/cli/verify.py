@@ -41,7 +41,9 @@ def verify(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Check that ledger, record files and MLflow agree, and that training again gives the same bits. Writes nothing."""
+    """Check a study's records, and that it trains to the same bits. Ledger, record files and MLflow are compared, and
+    some trials trained again. Writes nothing.
+    """
     from schemas.errors import Problem, SpecError
 
     if trials < 0:
@@ -63,7 +65,7 @@ def verify(
     if where.tracking_uri is not None:
         found["mlflow"] = _ask("workers.tracking.checking", order)
     if trials:
-        say(f"training {trials} trials again")
+        say(f"training {_counted(trials, 'trial')} again")
         found["retrained"] = _ask("workers.cluster.retraining", order)
     is_clean = not any(part["findings"] for part in found.values() if part)
     if as_json:
@@ -95,13 +97,13 @@ def _ask(module: str, order: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     records, mlflow, again = found["records"], found["mlflow"], found["retrained"]
-    words = f"{records['num_trials']} trials, {records['num_packs']} packs, {records['num_rows']} rows"
+    words = ", ".join(_counted(records[f"num_{noun}s"], noun) for noun in ("trial", "pack", "row"))
     lines = _part("ledger and records", words, records["findings"])
     if mlflow is not None:
-        words = f"{mlflow.get('num_runs', 0)} runs, {mlflow.get('num_points', 0)} points"
+        words = f"{_counted(mlflow.get('num_runs', 0), 'run')}, {_counted(mlflow.get('num_points', 0), 'point')}"
         lines += _part("MLflow", words, mlflow["findings"])
     if again is not None:
-        words = f"{len(again.get('trial_ids', []))} trials, {again.get('num_rows', 0)} rows"
+        words = f"{_counted(len(again.get('trial_ids', [])), 'trial')}, {_counted(again.get('num_rows', 0), 'row')}"
         lines += _part("trained again", words, again["findings"])
         lines += [f"  left out: {reason}" for reason in again.get("left_out", [])]
     return lines
@@ -112,4 +114,8 @@ def _part(name: str, counted: str, findings: list[str]) -> list[str]:
         return [f"{name}: {counted}: as they should be"]
     more = len(findings) - MAX_SHOWN
     shown = [f"  {finding}" for finding in findings[:MAX_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
-    return [f"{name}: {counted}: {len(findings)} findings", *shown]
+    return [f"{name}: {counted}: {_counted(len(findings), 'finding')}", *shown]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

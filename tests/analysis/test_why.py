@@ -18,7 +18,16 @@ def told(tmp_path, write_folder, small_spec, make_row):
     """
 
     def tell(
-        after, *, usable=0.1, converged=True, seeds=SEEDS, secant=None, optimizer=None, points=(0, 10), model=None
+        after,
+        *,
+        usable=0.1,
+        converged=True,
+        seeds=SEEDS,
+        secant=None,
+        optimizer=None,
+        points=(0, 10),
+        model=None,
+        also=(),
     ):
         rows, probes = [], []
         for schedule, largest in (("none", 0.1), ("warm", usable)):
@@ -34,6 +43,7 @@ def told(tmp_path, write_folder, small_spec, make_row):
                         probes.append(probe_row(row, "secant_smoothness", step, value, loss, True))
         asked = [{"name": "sharpness", "kind": "sharpness", "every_steps": 10}]
         asked += [{"name": "secant_smoothness", "kind": "secant_smoothness", "every_steps": 1}] if secant else []
+        asked += [{"name": kind, "kind": kind, "every_steps": 10} for kind in also]
         spec = {**small_spec, "probes": asked, "probe_budget": 0.3}
         spec["optimizers"] = [{"name": "o", **(optimizer or {"kind": "sgd", "momentum": 0.0})}]
         spec["workloads"] = [{**small_spec["workloads"][0], **({"model": model} if model else {})}]
@@ -112,6 +122,14 @@ def test_for_an_adaptive_optimizer_the_threshold_is_not_used(told):
     assert "cannot be told for o: its stability threshold concerns the Hessian preconditioned" in words
     assert "unstable" not in words
     assert "it falls" not in words
+
+
+def test_where_the_preconditioned_sharpness_was_measured_too_it_is_not_said_that_only_the_plain_one_was(told):
+    words = told({"none": 4.0, "warm": 5.0}, optimizer={"kind": "adamw"}, also=["preconditioned_sharpness"])
+    assert "the plain one was measured" not in words
+    assert "the figure of sharpness x learning rate sets that one's against it" in words
+    fixed = told({"none": 4.0, "warm": 5.0}, optimizer={"kind": "lion"}, also=["preconditioned_sharpness"])
+    assert "steps of a fixed length have no stability threshold. " in fixed
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ REFUSED = {
         "optimizers[0].kind: got 'adamx', allowed sgd, adam, adamw, gi_adam, radam, lion, adamw_w2, lars, lamb,"
         " schedule_free_adamw, plugin (did you mean adam?)",
     ),
+    "a kind in another case": (
+        {"optimizers__0__kind": "AdamW"},
+        "optimizers[0].kind: got 'AdamW', allowed sgd, adam, adamw, gi_adam, radam, lion, adamw_w2, lars, lamb,"
+        " schedule_free_adamw, plugin (did you mean adamw?)",
+    ),
     "a kind that is a field here": (
         {"optimizers__0": {"kind": "nesterov", "momentum": 0.9}},
         "optimizers[0].kind: got 'nesterov', allowed sgd with nesterov: true",

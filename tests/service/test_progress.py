@@ -166,3 +166,16 @@ def test_on_a_terminal_one_line_is_drawn_over_and_over(monkeypatch) -> None:
     assert "0/4 trials done, 2 running" in terminal.getvalue()
     assert "25%" in terminal.getvalue()
     assert "\x1b[" in terminal.getvalue()
+
+
+def test_on_a_narrow_terminal_the_time_is_whole(monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with Display(4) as display:
+        display.show(fold())
+        display._live.refresh()
+    assert "which load torch (some seconds)" in terminal.getvalue()
+    assert "0:00:00" in terminal.getvalue()
+    assert "…" not in terminal.getvalue()

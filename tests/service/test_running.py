@@ -135,6 +135,14 @@ def test_a_driver_that_was_killed_is_started_again(house: House, watch) -> None:
     assert "the driver was killed (signal 9); starting it again" in notices
 
 
+def test_what_befell_packs_before_this_command_is_not_told_again(house: House, watch) -> None:
+    house.drive(workers=1, stop=StopAfter(3))
+    assert any(event.payload.get("reason") == "asked to stop" for event in house.ledger.events(house.study.id))
+    notices: list[str] = []
+    assert watch(lambda: FakeDriver(0, house.finish)).follow(lambda now: notices.extend(now.notices)).state == "done"
+    assert notices == []
+
+
 def test_a_driver_that_fails_is_an_error_with_the_end_of_its_log(watch) -> None:
     with pytest.raises(
         DriverFailed, match=rf"status {EXIT_FAILED}; the same command continues(.|\n)*the last line of the log"

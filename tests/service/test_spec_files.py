@@ -75,10 +75,14 @@ REFUSED = {
     "duplicate keys inside": ("x: {b: 1, b: 2}", "line 1, column 11: got duplicate key"),
     "duplicate keys in JSON": ('{"a": 1, "a": 2}', "line 1, column 10: got duplicate key"),
     "several documents": ("a: 1\n---\nb: 2\n", "line 2, column 1: got another document"),
-    "html": ("<!DOCTYPE html>\n<html><body class=x>hi: there</body></html>", "line 2, column 23: got mapping values"),
+    "html": (
+        "<!DOCTYPE html>\n<html><body class=x>hi: there</body></html>",
+        "line 2, column 23: got mapping values where none may stand, allowed",
+    ),
     "bytes": (bytes(range(256)), "file: got bytes that are no UTF-8 at offset 128"),
     "utf-16": ("a: 1".encode("utf-16"), "file: got bytes that are no UTF-8 at offset 0"),
     "null bytes": (b"\x00\x01", "file: got unacceptable character"),
+    "a list that is not closed": ("a: [1\nb: 2", "line 2, column 2: got no ',' or ']' where one is expected, allowed"),
     "unfinished": ('a: "x', "line 1, column 6: got unexpected end of stream"),
     "tabs": ("a:\n\tb: 2", "line 2, column 1: got character that cannot start any token"),
     "unknown alias": ("a: *b", "line 1, column 4: got undefined alias b"),
@@ -216,6 +220,12 @@ def test_without_libyaml_the_same_is_read_and_refused(monkeypatch):
     fast, refused = parse_document(text), said(bad)
     monkeypatch.setattr(yaml_reader, "_READER", yaml.SafeLoader)
     assert (parse_document(text), said(bad)) == (fast, refused)
+
+
+def test_without_libyaml_too_what_is_missing_reads_on_after_got(monkeypatch):
+    monkeypatch.setattr(yaml_reader, "_READER", yaml.SafeLoader)
+    (line,) = said("a: [1\nb: 2")
+    assert "got no ',' or ']' where one is expected, allowed one YAML" in line
 
 
 @pytest.mark.parametrize(

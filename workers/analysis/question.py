@@ -141,10 +141,10 @@ class Question:
         by += ["mup's factors on the rate"] if mup else []
         if not by:
             return None
-        return (
-            f"its stability threshold concerns the Hessian preconditioned by {' and '.join(by)}, and the"
-            " plain one was measured"
-        )
+        told = f"its stability threshold concerns the Hessian preconditioned by {' and '.join(by)}"
+        if any(self.probe_kind(name) == "preconditioned_sharpness" for name in self.probes):
+            return told
+        return f"{told}, and the plain one was measured"
 
 
 def read_question(spec: Mapping[str, Any]) -> Question:

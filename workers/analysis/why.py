@@ -7,6 +7,7 @@ from workers.analysis.phrases import some
 from workers.analysis.plain import number, plural
 from workers.analysis.question import Question
 from workers.analysis.ranking import Contender, Group
+from workers.analysis.thresholds import sharpness_probe
 
 MIN_SEEDS = 2
 """Fewer seeds with a converged point say nothing about a schedule."""
@@ -34,7 +35,14 @@ def why(group: Group, question: Question, measured: Curvature) -> list[str]:
 def _sharpness(group: Group, question: Question, measured: Curvature) -> list[str]:
     reason = question.no_threshold(group.optimizer_entry, mup=group.is_mup)
     if reason is not None:
-        return [f"cannot be told for {group.optimizer}: {reason}.", *_after_warmup(measured, judged=False)]
+        _, tau = sharpness_probe(question, group.workload_entry, question.optimizers.get(group.optimizer_entry, {}))
+        told = f"cannot be told for {group.optimizer}: {reason}."
+        if math.isfinite(tau):  # of the preconditioned sharpness, which was measured, too
+            told = (
+                f"cannot be told for {group.optimizer} from the plain sharpness: {reason}; the figure of sharpness x"
+                " learning rate sets that one's against it."
+            )
+        return [told, *_after_warmup(measured, judged=False)]
     start, products = measured.start, question.stability_products(group.optimizer_entry)
     if products is None:
         return ["cannot be told, as the optimizer's momentum is not one number."]

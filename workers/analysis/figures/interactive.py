@@ -12,6 +12,8 @@ Json = dict[str, Any]
 _FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": "#222"}
 _GRID = "#e6e6e6"
 _PANEL_HEIGHT = 420
+MARKED_POINTS = 40
+"""A curve of no more has a mark at each: a line through one point alone is not seen."""
 
 
 def panel_figure(panel: Panel) -> Json:
@@ -168,7 +170,7 @@ def _band(series: Series) -> Json:
 
 def _points(series: Series, panel: Panel, *, is_first: bool) -> Json:
     mode = {"curve": "lines", "points": "lines+markers", "marks": "markers"}[series.kind]
-    if series.kind == "curve" and len(series.x) <= 40:
+    if series.kind == "curve" and len(series.x) <= MARKED_POINTS:
         mode = "lines+markers"
     trace: Json = {
         "type": "scatter",

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers.analysis.figures.interactive import log_ticks, tick_places
+from workers.analysis.figures.interactive import MARKED_POINTS, log_ticks, tick_places
 from workers.analysis.figures.model import Axis, Figure, Heat, Panel, Series, Symbol
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
         for axes, panel in zip(canvas.subplots(count, 1, squeeze=False)[:, 0], figure.panels, strict=False):
             _draw_panel(canvas, axes, panel)
         if not figure.panels:
-            canvas.suptitle(f"{figure.title}: no data yet")
+            canvas.suptitle(f"{figure.title}: nothing to draw")
         undated = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
         canvas.savefig(path, dpi=150, metadata=undated)
     return path
@@ -114,6 +114,8 @@ def _draw_series(axes: "Axes", panel: Panel, series: Series) -> Any:
         high = [max(0.0, end - value) for value, end in zip(y, _floats(series.high), strict=True)]
         axes.errorbar(x, y, [low, high], marker=marker, ms=4, ls=_DASHES[series.dash], lw=1.2, capsize=2, **look)
     else:
+        if len(x) <= MARKED_POINTS:
+            look |= {"marker": marker, "markersize": 3}
         axes.plot(x, y, linestyle=_DASHES[series.dash], linewidth=1.2, **look)
         if series.low:
             axes.fill_between(
