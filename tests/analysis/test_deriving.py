@@ -1,14 +1,17 @@
 """What a derived rate is measured against: half of the threshold that the fitted curvature has, by optimizer."""
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from schemas.errors import SpecError
 from workers.analysis.derived import Derived, Outcome, derived_sentences
 from workers.analysis.deriving import _foretold, _scale
+from workers.analysis.follow_up import check_scale
 from workers.analysis.intervals import mean_interval
 from workers.analysis.question import read_question
 from workers.laws.power_law import PowerLaw
@@ -50,6 +53,16 @@ def scale_of(optimizer, response, *, mup=False):
 def test_the_scale_is_half_of_the_threshold_of_what_was_measured(optimizer, response, mup, expected):
     scale, source = scale_of(optimizer, response, mup=mup)
     assert (pytest.approx(scale, rel=1e-12), source) == expected
+
+
+@pytest.mark.parametrize(("scale_from", "at_edge"), [("pilot", True), ("pilot", False), ("stability", True)])
+def test_a_pilot_that_never_failed_without_warmup_has_no_scale_of_its_own(scale_from, at_edge):
+    baseline = SimpleNamespace(schedule="none", usable=SimpleNamespace(rate=0.1, at_edge=at_edge))
+    group, derived = SimpleNamespace(baseline=baseline), SimpleNamespace(scale_from=scale_from)
+    check_scale(group, derived, even_so=True)
+    refused = pytest.raises(SpecError, match=r"peak_lrs: got none is usable at 0\.1, the largest peak LR, allowed")
+    with refused if (scale_from, at_edge) == ("pilot", True) else nullcontext():
+        check_scale(group, derived, even_so=False)
 
 
 @pytest.mark.parametrize("needed", [True, False])

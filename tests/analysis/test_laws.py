@@ -53,7 +53,7 @@ def test_a_law_that_holds_is_told_with_its_numbers(report_of, lawful):
     assert (main.fit.law.rho, main.fit.law.k0, main.fit.law.k_rho) == pytest.approx((1.0, 1.0, 4.0), rel=0.2)
     assert "the gap being the loss minus 0 (0 taken as the optimum)" in words
     assert "% above the envelope" in words
-    assert "told by the gap" in words
+    assert "Of what was left out the gap explains " in words
     assert [law.phase for law in report.laws["w, o"]] == ["all", "before the peak", "after the peak"]
     assert "By phase: before the peak " in words
     assert (

@@ -208,5 +208,5 @@ def test_what_is_not_resampled_by_seed_is_not_called_a_seed():
         fit = judge(getattr(controls, name)(np.random.default_rng(0)), unit="trial")
         words[name] = " ".join(fit.reasons)
         assert "seed" not in words[name]
-    assert "of its variance, a trial" in words["lawful"]
-    assert "a trial that was left out is told" in words["random_walks"]
+    assert "of that of a trial" in words["lawful"]
+    assert "of a trial that was left out it explains" in words["random_walks"]

@@ -14,6 +14,7 @@ from schemas.trials import Seed
 from workers.analysis.deriving import DerivedWarmup, Pilot, applied_rate, derive_warmup
 from workers.analysis.law_words import because
 from workers.analysis.laws import RESPONSES
+from workers.analysis.plain import number
 from workers.analysis.ranking import Group
 from workers.laws.judging import LawAnswer
 
@@ -40,7 +41,8 @@ def follow_up(
         workload, optimizer: which group, where the pilot has several. even_so: also where the law is not supported.
 
     Raises:
-        SpecError: no curvature measured, no one group meant, the law not supported, or nothing that can be derived.
+        SpecError: no curvature measured, no one group meant, the law not supported, nothing that can be derived, or a
+            scale that the pilot has a bound of alone.
     """
     _check_probes(pilot)
     group = _chosen(pilot, workload, optimizer)
@@ -52,6 +54,7 @@ def follow_up(
         derived = derive_warmup(pilot, group, steps)
     except ValueError as error:
         raise SpecError([Problem("STUDY", "a pilot in which nothing falls", str(error))]) from error
+    check_scale(group, derived, even_so=even_so)
     return _document(pilot, study, pilot_id, group, row, derived, steps)
 
 
@@ -91,6 +94,23 @@ def _check_law(pilot: Pilot, group: Group, even_so: bool) -> None:
     if main.fit.answer is not LawAnswer.SUPPORTED and not even_so:
         allowed = f"supported: {because(main)}. Nothing is written; --even-so writes the follow-up all the same"
         raise SpecError([Problem("law", str(main.fit.answer), allowed)])
+
+
+def check_scale(group: Group, derived: DerivedWarmup, *, even_so: bool) -> None:
+    """What the baseline sustains at once is known where it fails somewhere: else warmup may not be needed at all.
+
+    Raises:
+        SpecError: the scale is the pilot's, and its baseline was usable at the largest rate that it tried.
+    """
+    baseline = group.baseline
+    if derived.scale_from != "pilot" or baseline is None or not baseline.usable.at_edge or even_so:
+        return
+    got = f"{baseline.schedule} is usable at {number(baseline.usable.rate, 3)}, the largest peak LR"
+    allowed = (
+        "a pilot whose peak LRs go on until that fails: where it does is the scale of the derived rate. Extend the"
+        " study with larger ones; --even-so writes the follow-up all the same"
+    )
+    raise SpecError([Problem("peak_lrs", got, allowed)])
 
 
 def _trial_of_best(pilot: Pilot, group: Group) -> "pd.Series[Any]":

@@ -77,12 +77,14 @@ def _numbers(main: Law) -> list[str]:
         f" {number(fit.cover, 3)} x the fit lies above all."
     ]
     shares = [
-        f"{NAMED[each.regressor]} {100 * max(0.0, each.held_out_r2):.0f} %"
+        (NAMED[each.regressor], f"{100 * max(0.0, each.held_out_r2):.0f} %")
         for each in fit.regressors
         if each.held_out_r2 == each.held_out_r2
     ]
     if len(shares) > 1:
-        told.append(f"Of the variance of what was left out, told by {', by '.join(shares)}.")
+        (first, share), *others = shares
+        rest = ", ".join(f"{name} {share}" for name, share in others)
+        told.append(f"Of what was left out {first} explains {share} of the variance, {rest}.")
     if main.joint_rho == main.joint_rho and main.optimum_kind == "zero":
         c = main.joint_optimum
         span = f" ({number(c.low, 3)} to {number(c.high, 3)})" if c.low == c.low else ""

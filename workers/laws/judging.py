@@ -255,8 +255,8 @@ def _answer(fit: LawFit, *, one_path: bool) -> tuple[LawAnswer, list[str]]:
     unknown = [NAMED[each.regressor] for each in fit.regressors if each.against == "not measured"]
     return LawAnswer.SUPPORTED, [
         "curvature rises with the gap beyond what both share with the step (permutation of whole trials, p ="
-        f" {fit.permutation_p:.2g}); a peak LR that was left out is told {told[0]} of its variance, a {fit.unit}"
-        f" {told[1]}; {_listed(less)} tell{'s' if len(less) == 1 else ''} less"
+        f" {fit.permutation_p:.2g}); the fit explains {told[0]} of the variance of a peak LR that was left"
+        f" out, {told[1]} of that of a {fit.unit}; {_listed(less)} explain{'s' if len(less) == 1 else ''} less"
         + (f" ({_listed(unknown)} was not measured)" if unknown else "")
     ]
 
@@ -277,8 +277,8 @@ def _against_it(fit: LawFit) -> list[str]:
         )
     for name, value in (("peak LR", fit.held_out_r2_by_peak_lr), (fit.unit, fit.held_out_r2_by_seed)):
         if value < MIN_HELD_OUT_R2:
-            told = f"{_share(value)} of its variance" if value > 0 else "no better than by a constant"
-            said.append(f"the fit does not carry over: a {name} that was left out is told {told}")
+            explained = f"{_share(value)} of the variance" if value > 0 else "no more than a constant does"
+            said.append(f"the fit does not carry over: of a {name} that was left out it explains {explained}")
     if fit.held_out_violated_by_seed > MAX_HELD_OUT_VIOLATED:
         said.append(
             f"as a bound it does not hold on {fit.unit}s that were left out: {_share(fit.held_out_violated_by_seed)} of"
