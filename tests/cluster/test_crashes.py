@@ -42,11 +42,17 @@ def house(make_house, monkeypatch: pytest.MonkeyPatch) -> House:
     return _house(make_house, monkeypatch, "home")
 
 
+PEACE: dict[str, Any] = {}
+"""What `undisturbed` gives: the same for every test, and so made once."""
+
+
 @pytest.fixture
 def undisturbed(make_house, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    house = _house(make_house, monkeypatch, "undisturbed")
-    house.finish()
-    return house.rows()
+    if not PEACE:
+        house = _house(make_house, monkeypatch, "undisturbed")
+        house.finish()
+        PEACE.update(house.rows())
+    return PEACE
 
 
 def _house(make_house, monkeypatch: pytest.MonkeyPatch, name: str) -> House:

@@ -19,21 +19,28 @@ from workers.cluster.planning import datasets_of
 from workers.cluster.ray_processes import RayLost
 from workers.ledger.rows import EventKind, PackState
 from workers.records import PackWriter, RecordStore, SegmentRef
-from workers.results.write import write_results
+from workers.results.write import write_tables
 
 pytestmark = pytest.mark.slow  # every test trains
 
 
 def tables(house, folder: Path) -> dict[str, bytes]:
-    write_results(house.ledger, house.study.id, house.places, folder)
+    folder.mkdir(exist_ok=True)
+    write_tables(house.ledger, house.study.id, house.places, folder)
     return table_bytes(folder)
+
+
+PEACE: dict[str, bytes] = {}
+"""What `undisturbed` gives: the same for every test, and so made once."""
 
 
 @pytest.fixture
 def undisturbed(make_house, tmp_path: Path) -> dict[str, bytes]:
-    house = make_house("undisturbed")
-    house.finish()
-    return tables(house, tmp_path / "undisturbed-out")
+    if not PEACE:
+        house = make_house("undisturbed")
+        house.finish()
+        PEACE.update(tables(house, tmp_path / "undisturbed-out"))
+    return PEACE
 
 
 def once(number: int, error: Exception) -> Callable[[int], Exception | None]:

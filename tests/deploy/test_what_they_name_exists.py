@@ -111,7 +111,7 @@ def test_a_driver_has_a_place_wherever_ray_is_started():
     assert all(json.loads(text) == {"warmup_driver": 4} for text in resources)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_ray_and_mlflow_take_their_lines_and_can_refuse():
     lines = [words for where in LINES for program in ("ray", "mlflow") for words in lines_of(program, where)]
     assert len(lines) >= 8

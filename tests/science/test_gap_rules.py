@@ -125,7 +125,10 @@ LOOPS = {
 F9 = FlatThenExponential(kind="flat_then_exponential")  # f* = 1/2
 
 
-@pytest.mark.parametrize("kind", LOOPS)
+LIKE_DESCENT = ("liu", "alimisis")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.proof if k in LIKE_DESCENT else ()) for k in LOOPS])
 def test_every_closed_loop_bears_an_optimum_that_is_true_zero_or_ten_percent_off(make, kind):
     """T14: only an optimum above the start's loss is refused; smaller violations are clamped and counted."""
     run = workload(F9, gap=50.0, steps=400, stop=None)

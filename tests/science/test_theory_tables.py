@@ -132,6 +132,7 @@ def valley_steps(gap, rate_of, limit=100_000):
     return None
 
 
+@pytest.mark.proof
 def test_row_1000_of_t5(make):
     """The bound of every schedule that does not rise, and what warmup reaches; the shortest line, 70, takes 109."""
     gap = 1000.0

@@ -103,6 +103,7 @@ def test_the_state_is_flat_arrays_and_json(make, blobs):
     assert not any(array.dtype == object for array in arrays.values())
 
 
+@pytest.mark.proof
 def test_a_state_is_loaded_in_a_fresh_process(make, blobs, tmp_path):
     task = mixed_pack(make)
     whole = make.run(task, blobs)

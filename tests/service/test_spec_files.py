@@ -208,6 +208,7 @@ def test_a_chain_of_aliases_is_as_deep_as_it_is_written_out():
     assert said(chain) == [TOO_DEEP]
 
 
+@pytest.mark.proof
 def test_keys_are_no_values_and_as_many_values_are_read_as_are_allowed():
     most = spec_files.MAX_NODES
     assert len(parse_document("[" + "1," * (most - 1) + "]")) == most - 1

@@ -336,6 +336,7 @@ sys.exit(any(os.wait()[1] for _ in range(4)))
 """
 
 
+@pytest.mark.proof
 def test_processes_that_race_on_a_new_store_get_one_experiment(tmp_path: Path):
     uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.sqlite'}"
     script = _RACE.format(root=str(Path(__file__).parents[2]), uri=uri)
