@@ -135,7 +135,7 @@ def test_a_figure_is_the_same_from_the_report_and_from_its_folder(report, folder
     assert figure(report, name) == figure(folder, name)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_figure_is_saved_as_svg_and_png_the_same_each_time(folder, tmp_path):
     one = figure_svg(folder, "heatmap", tmp_path / "one.svg")
     ElementTree.parse(one)

@@ -129,6 +129,7 @@ def test_the_ranking_is_best_first_with_the_difference_to_the_baseline(report):
     assert rows[0]["low"] < rows[0]["difference"] < rows[0]["high"] < 0
 
 
+@pytest.mark.proof
 def test_the_same_folder_gives_the_same_bytes_whatever_the_order_of_its_rows(quickstart, tmp_path):
     folder, spec = quickstart
     shuffled = tmp_path / "shuffled"

@@ -43,6 +43,13 @@ def undisturbed(make_house, tmp_path: Path) -> dict[str, bytes]:
     return PEACE
 
 
+def test_one_trainer_and_two_give_the_same_bytes(make_house, undisturbed, tmp_path: Path) -> None:
+    house = make_house()
+    house.finish(workers=1)
+    assert len(house.trainers) == 1
+    assert tables(house, tmp_path / "out") == undisturbed
+
+
 def once(number: int, error: Exception) -> Callable[[int], Exception | None]:
     """The first trainer that comes to turn `number` fares so."""
     left = [error]

@@ -41,6 +41,7 @@ def packs(house: House, number: int) -> list[object]:
     return [pack for pack in house.ledger.packs(house.study.id) if pack.round == number]
 
 
+@pytest.mark.proof
 def test_the_new_trials_alone_are_trained_in_packs_of_their_own(make_house) -> None:
     house = make_house()
     house.finish()

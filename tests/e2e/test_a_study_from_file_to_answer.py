@@ -69,6 +69,7 @@ def test_progress_is_no_flood_where_there_is_no_terminal(one_worker: Ran) -> Non
     assert len(one_worker.ended.err.splitlines()) < 15
 
 
+@pytest.mark.proof
 def test_one_worker_and_two_give_the_same_bytes(one_worker: Ran, two_workers: Ran) -> None:
     assert two_workers.ended.status == 0, two_workers.ended.err
     assert table_bytes(one_worker.out) == table_bytes(two_workers.out)
@@ -87,6 +88,7 @@ def test_a_trainer_has_one_thread_whatever_the_environment_asks_for(one_worker: 
     assert {pack.plan["facts"]["intra_op_threads"] for pack in packs} == {1}
 
 
+@pytest.mark.proof
 def test_json_output_is_one_strict_document(two_workers: Ran) -> None:
     answer = json.loads(two_workers.ended.out, parse_constant=lambda word: pytest.fail(word))
     assert answer["state"] == "done"

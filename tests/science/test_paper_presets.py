@@ -101,6 +101,7 @@ def gaps_of_t6(make, workload):
     return gaps, best, {rule: best / gaps[rule, 1.0] for rule in ("descent", "liu", "alimisis")}
 
 
+@pytest.mark.proof
 def test_the_separation_preset_has_the_ratios_of_t6_at_1000(make):
     _, _, ratios = gaps_of_t6(make, "T-1000")
     assert ratios == pytest.approx({"descent": 65.9, "liu": 31.8, "alimisis": 5.48}, rel=5e-3)

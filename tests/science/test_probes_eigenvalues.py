@@ -104,7 +104,7 @@ def dense_matrices(objective: PackObjective, batch: Batch, params_P: Tensor) -> 
 
 
 SLOW = (pytest.mark.slow, pytest.mark.proof)
-LARGE = ("resnet", "vit", "gpt")
+LARGE = ("mup", "resnet", "vit", "gpt")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n in LARGE else ()) for n in MODELS])

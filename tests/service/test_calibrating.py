@@ -79,7 +79,7 @@ def test_a_child_that_takes_too_long_is_ended_and_what_it_said_is_kept(
     assert [each is not None for each in kept] == [True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_real_study_is_measured_and_its_plan_has_a_time(places: Places, request_: Request) -> None:
     names: list[str] = []
     count = calibrate(request_, places, lambda begun, found: names.append(begun["name"]))

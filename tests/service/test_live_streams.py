@@ -221,7 +221,7 @@ async def _hop(client, urls, key, study_id, per_connection):
     raise AssertionError("there is always another replica")
 
 
-@pytest.mark.parametrize("num_events", [300, pytest.param(2_000, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("num_events", [100, pytest.param(2_000, marks=pytest.mark.proof)])
 def test_listeners_hear_a_storm_of_another_process_whole_on_whichever_replica(any_service, places, num_events):
     """Two replicas on one ledger, a third process that commits, listeners that stay and listeners that hop."""
     with ExitStack() as opened:

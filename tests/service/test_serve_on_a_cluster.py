@@ -66,7 +66,7 @@ def test_a_cluster_needs_a_ledger_that_its_nodes_reach_and_an_address_that_is_on
     assert "--start-timeout-s: got 'soon', allowed an integer" in refused("--database-url", NO_DATABASE)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)
 def test_a_controller_that_is_replaced_leaves_its_drivers_to_the_next_one(place, tmp_path: Path, monkeypatch):  # noqa: F811
     cluster = FakeCluster()

@@ -37,6 +37,7 @@ assert not [name for name in ("torch", "ray") if name in sys.modules]
 """
 
 
+@pytest.mark.proof
 def test_publishing_into_a_file_makes_no_connection_starts_no_thread_and_prints_nothing(tmp_path: Path):
     script = _WITHOUT_NETWORK.format(root=str(Path(__file__).parents[2]), home=str(tmp_path / "home"))
     done = subprocess.run(

@@ -296,6 +296,7 @@ publisher.publish_trial(trial())
 """
 
 
+@pytest.mark.proof
 def test_a_publisher_killed_between_creation_and_acknowledgement_leaves_no_duplicate(mlflow_tracker, tmp_path: Path):
     script = _KILLED_BETWEEN_CREATION_AND_POINTS.format(
         root=str(Path(__file__).parents[2]),

@@ -45,12 +45,17 @@ def contents(tracker: MemoryTracker) -> dict[str, tuple[str, list[str], dict[str
 def finished(make_house):  # noqa: F811
     house = make_house()
     house.finish()
-    write_results(house.ledger, house.study.id, house.places, house.places.study_folder(house.study.id))
     return house
 
 
-def test_a_finished_study_has_a_run_per_trial_and_a_parent(finished) -> None:
-    tracker = MemoryTracker()
+@pytest.fixture
+def reported(finished):
+    write_results(finished.ledger, finished.study.id, finished.places, finished.places.study_folder(finished.study.id))
+    return finished
+
+
+def test_a_finished_study_has_a_run_per_trial_and_a_parent(reported) -> None:
+    finished, tracker = reported, MemoryTracker()
     assert publish(finished, tracker) is PublishingState.CURRENT
     runs = contents(tracker)
     assert len(runs) == 8 + 1
