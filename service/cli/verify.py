@@ -20,6 +20,7 @@ from service.cli.options import (
     print_json,
     say,
 )
+from service.cli.plan import counted
 
 NUM_TRIALS = 3
 MAX_SHOWN = 100
@@ -65,7 +66,7 @@ def verify(
     if where.tracking_uri is not None:
         found["mlflow"] = _ask("workers.tracking.checking", order)
     if trials:
-        say(f"training {_counted(trials, 'trial')} again")
+        say(f"training {counted(trials, 'trial')} again")
         found["retrained"] = _ask("workers.cluster.retraining", order)
     is_clean = not any(part["findings"] for part in found.values() if part)
     if as_json:
@@ -97,25 +98,21 @@ def _ask(module: str, order: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     records, mlflow, again = found["records"], found["mlflow"], found["retrained"]
-    words = ", ".join(_counted(records[f"num_{noun}s"], noun) for noun in ("trial", "pack", "row"))
+    words = ", ".join(counted(records[f"num_{noun}s"], noun) for noun in ("trial", "pack", "row"))
     lines = _part("ledger and records", words, records["findings"])
     if mlflow is not None:
-        words = f"{_counted(mlflow.get('num_runs', 0), 'run')}, {_counted(mlflow.get('num_points', 0), 'point')}"
+        words = f"{counted(mlflow.get('num_runs', 0), 'run')}, {counted(mlflow.get('num_points', 0), 'point')}"
         lines += _part("MLflow", words, mlflow["findings"])
     if again is not None:
-        words = f"{_counted(len(again.get('trial_ids', [])), 'trial')}, {_counted(again.get('num_rows', 0), 'row')}"
+        words = f"{counted(len(again.get('trial_ids', [])), 'trial')}, {counted(again.get('num_rows', 0), 'row')}"
         lines += _part("trained again", words, again["findings"])
         lines += [f"  left out: {reason}" for reason in again.get("left_out", [])]
     return lines
 
 
-def _part(name: str, counted: str, findings: list[str]) -> list[str]:
+def _part(name: str, words: str, findings: list[str]) -> list[str]:
     if not findings:
-        return [f"{name}: {counted}: as they should be"]
+        return [f"{name}: {words}: as they should be"]
     more = len(findings) - MAX_SHOWN
     shown = [f"  {finding}" for finding in findings[:MAX_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
-    return [f"{name}: {counted}: {_counted(len(findings), 'finding')}", *shown]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return [f"{name}: {words}: {counted(len(findings), 'finding')}", *shown]

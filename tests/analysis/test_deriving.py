@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import SpecError
 from workers.analysis.derived import Derived, Outcome, derived_sentences
 from workers.analysis.deriving import _foretold, _scale
-from workers.analysis.follow_up import check_scale
+from workers.analysis.follow_up import _check_scale
 from workers.analysis.intervals import mean_interval
 from workers.analysis.question import read_question
 from workers.laws.power_law import PowerLaw
@@ -59,10 +59,10 @@ def test_the_scale_is_half_of_the_threshold_of_what_was_measured(optimizer, resp
 def test_a_pilot_that_never_failed_without_warmup_has_no_scale_of_its_own(scale_from, at_edge):
     baseline = SimpleNamespace(schedule="none", usable=SimpleNamespace(rate=0.1, at_edge=at_edge))
     group, derived = SimpleNamespace(baseline=baseline), SimpleNamespace(scale_from=scale_from)
-    check_scale(group, derived, even_so=True)
+    _check_scale(group, derived, even_so=True)
     refused = pytest.raises(SpecError, match=r"peak_lrs: got none is usable at 0\.1, the largest peak LR, allowed")
     with refused if (scale_from, at_edge) == ("pilot", True) else nullcontext():
-        check_scale(group, derived, even_so=False)
+        _check_scale(group, derived, even_so=False)
 
 
 @pytest.mark.parametrize("needed", [True, False])

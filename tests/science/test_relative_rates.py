@@ -76,7 +76,9 @@ def _probe(count):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [GD, pytest.param(Adam(kind="adam"), marks=pytest.mark.proof), GIAdam(kind="gi_adam")]
+    "optimizer",
+    [GD, pytest.param(Adam(kind="adam"), marks=pytest.mark.proof), GIAdam(kind="gi_adam")],
+    ids=lambda one: one.kind,
 )
 def test_of_a_network_it_is_the_mean_over_ten_batches_against_dense_hessians(make, blobs, optimizer):
     workload = make.classification(steps=3, model=MLP(kind="mlp", widths=(5,)), precision="float64")

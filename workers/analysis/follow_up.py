@@ -54,7 +54,7 @@ def follow_up(
         derived = derive_warmup(pilot, group, steps)
     except ValueError as error:
         raise SpecError([Problem("STUDY", "a pilot in which nothing falls", str(error))]) from error
-    check_scale(group, derived, even_so=even_so)
+    _check_scale(group, derived, even_so=even_so)
     return _document(pilot, study, pilot_id, group, row, derived, steps)
 
 
@@ -96,7 +96,7 @@ def _check_law(pilot: Pilot, group: Group, even_so: bool) -> None:
         raise SpecError([Problem("law", str(main.fit.answer), allowed)])
 
 
-def check_scale(group: Group, derived: DerivedWarmup, *, even_so: bool) -> None:
+def _check_scale(group: Group, derived: DerivedWarmup, *, even_so: bool) -> None:
     """What the baseline sustains at once is known where it fails somewhere: else warmup may not be needed at all.
 
     Raises:

@@ -245,9 +245,12 @@ class _Convolutions(TorchDispatchMode):
 
 
 def _has_convolutions(built: Built) -> bool:
-    with _Convolutions() as convolutions:
+    if built.modules is None:
+        return False
+    convolutions = _Convolutions()
+    with convolutions:
         _outputs(built)
-    return built.modules is not None and convolutions.seen
+    return convolutions.seen
 
 
 def _why_unstacked(built: Built, *, needs_hvp: bool) -> str:
